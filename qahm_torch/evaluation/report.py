@@ -1,0 +1,106 @@
+"""Files that are either complete or absent: atomic writing, and JSON of tensors."""
+
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["atomic_write", "write_json"]
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary path that becomes `path` once the block has succeeded.
+
+    The temporary path lies in the folder of `path`, which is created where it is missing. A block
+    that raises leaves whatever was at `path` untouched, and no temporary file behind.
+
+    Arguments:
+        path: The file to write or to replace.
+
+    Raises:
+        FileNotFoundError: If the block ends without having written the temporary path.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_write(Path(folder) / "notes" / "a.txt") as temporary:
+        ...         _ = temporary.write_text("all or nothing")
+        ...     (Path(folder) / "notes" / "a.txt").read_text()
+        'all or nothing'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A file made by `tempfile` could be read by its owner only, and so would the result.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike[str], data: Any) -> None:
+    r"""Writes `data` as JSON, atomically.
+
+    Tensors and NumPy arrays become (nested) lists, their scalars become numbers, a `NamedTuple`
+    becomes an object, a `Path` a string. JSON has no word for NaN and the infinities: they are
+    written as `null`.
+
+    Arguments:
+        path: The file to write or to replace; its folder is created where it is missing.
+        data: Mappings with string keys, sequences, numbers, strings, booleans, `None`, paths,
+            tensors and arrays of real numbers, in any nesting.
+
+    Raises:
+        TypeError: If `data` holds anything else, in which case nothing is written.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_json(Path(folder) / "a.json", {"h": torch.tensor([0.5, float("nan")])})
+        ...     json.loads((Path(folder) / "a.json").read_text())
+        {'h': [0.5, None]}
+    """
+    text = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Returns `value` in the types that JSON has."""
+    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return _plain_container(value)
+
+
+def _plain_container(value: Any) -> Any:
+    """Returns a mapping as a `dict` and a sequence as a `list`, in the types that JSON has."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {_key(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    raise TypeError(
+        f"cannot write a {type(value).__name__} as JSON ({value!r}); give numbers, strings, "
+        "mappings, sequences, tensors or arrays of real numbers"
+    )
+
+
+def _key(key: Any) -> str:
+    """Returns a key of a mapping, which must be a string."""
+    if not isinstance(key, str):
+        raise TypeError(f"keys of a JSON object are strings, got {key!r}; write {str(key)!r}")
+    return key

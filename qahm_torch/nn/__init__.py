@@ -1,0 +1,27 @@
+r"""Modules: the prior layer, belief networks, visible distributions and the Helmholtz machine."""
+
+from qahm_torch.nn.belief import BeliefNetwork, Draw
+from qahm_torch.nn.machine import HelmholtzMachine, hide
+from qahm_torch.nn.prior import QuantumPriorLayer
+from qahm_torch.nn.visible import (
+    Concatenated,
+    ContinuousSpins,
+    DiscretizedLogistic,
+    OneHot,
+    Spins,
+    VisibleDistribution,
+)
+
+__all__ = [
+    "BeliefNetwork",
+    "Concatenated",
+    "ContinuousSpins",
+    "DiscretizedLogistic",
+    "Draw",
+    "HelmholtzMachine",
+    "OneHot",
+    "QuantumPriorLayer",
+    "Spins",
+    "VisibleDistribution",
+    "hide",
+]

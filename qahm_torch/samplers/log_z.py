@@ -1,0 +1,250 @@
+r"""Estimates of the log-partition function: exact where that is possible, bracketed elsewhere."""
+
+from __future__ import annotations
+
+__all__ = ["LogZ", "annealed_log_z", "estimate_log_z", "exact_log_z"]
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import networkx as nx
+import torch
+from torch import Tensor
+
+from qahm_torch.ising import Ising, exact_log_partition
+from qahm_torch.ising.exact import MAX_CLASSICAL_SPINS, MAX_QUANTUM_SPINS
+from qahm_torch.samplers.kernels import Blocks, arrange, logistic_noise, random_spins, sweep_
+
+MAX_TREEWIDTH = 16
+
+
+class LogZ(NamedTuple):
+    r"""An estimate of :math:`\log Z` in nats, and the interval that should hold it."""
+
+    value: float
+    lower: float
+    upper: float
+    stderr: float
+
+
+def estimate_log_z(
+    ising: Ising,
+    *,
+    num_chains: int = 512,
+    num_temperatures: int = 500,
+    generator: torch.Generator | None = None,
+) -> LogZ:
+    r"""Returns :math:`\log \operatorname{Tr} e^{-H}` by the best means that there is.
+
+    - Exact (zero error) for up to 20 spins, 12 with a transverse field, and for classical graphs
+      of treewidth up to 16.
+    - Otherwise, for a classical model, annealed importance sampling (see `annealed_log_z`).
+    - Otherwise, for a transverse field, the interval of the Golden-Thompson inequality,
+      :math:`\log Z(0) \le \log Z(\Gamma) \le \log Z(0) + \sum_i \log \cosh \Gamma_i`, around its
+      middle; `stderr` is that of :math:`\log Z(0)`.
+
+    Arguments:
+        ising: The model.
+        num_chains: The number of chains in each direction of annealing.
+        num_temperatures: The number of inverse temperatures between 0 and 1, a sweep at each.
+        generator: The source of random numbers.
+
+    Raises:
+        ValueError: If the biases are not finite.
+    """
+    ising.check_finite()
+    exact = exact_log_z(ising)
+    if exact is not None:
+        return LogZ(exact, exact, exact, 0.0)
+    classical = Ising(ising.graph, ising.h.detach(), ising.J.detach())
+    if ising.gamma is not None:
+        bottom = estimate_log_z(
+            classical,
+            num_chains=num_chains,
+            num_temperatures=num_temperatures,
+            generator=generator,
+        )
+        slack = float(torch.log(torch.cosh(ising.gamma.double())).sum())
+        return LogZ(bottom.value + slack / 2, bottom.lower, bottom.upper + slack, bottom.stderr)
+    return annealed_log_z(
+        classical, num_chains=num_chains, num_temperatures=num_temperatures, generator=generator
+    )
+
+
+def exact_log_z(ising: Ising) -> float | None:
+    r"""Returns the exact :math:`\log Z`, or None if the model is too large or entangled.
+
+    Beyond the reach of enumeration, classical models of small treewidth are solved by
+    `dwave.samplers.TreeDecompositionSampler`.
+    """
+    limit = MAX_CLASSICAL_SPINS if ising.is_classical else MAX_QUANTUM_SPINS
+    with torch.no_grad():
+        if ising.num_spins <= limit:
+            double = Ising(ising.graph, ising.h.double(), ising.J.double(), ising.gamma)
+            return float(exact_log_partition(double))
+    if not ising.is_classical or not _has_small_treewidth(ising):
+        return None
+    from dwave.samplers import TreeDecompositionSampler
+
+    answer = TreeDecompositionSampler().sample(ising.to_bqm(), beta=1.0, marginals=False)
+    return float(answer.info["log_partition_function"])
+
+
+@torch.no_grad()
+def annealed_log_z(
+    ising: Ising,
+    *,
+    num_chains: int = 512,
+    num_temperatures: int = 500,
+    generator: torch.Generator | None = None,
+) -> LogZ:
+    r"""Returns :math:`\log Z` by annealed importance sampling in both directions.
+
+    Chains are annealed along :math:`E_\beta = (1 - \beta) E_0 + \beta E`, where :math:`E_0` has
+    independent spins. Forward, :math:`Z / Z_0 = \langle w \rangle`, so that :math:`\log Z` is
+    underestimated on average; backward, :math:`Z_0 / Z = \langle w \rangle`, so that it is
+    overestimated. `lower` and `upper` are the two, moved out by 1.96 standard errors each;
+    `value` is Bennett's acceptance ratio of both with its `stderr`, and the interval is widened to
+    hold its 1.96 standard errors too.
+
+    The backward chains start at the ends of the forward chains, resampled by their weights and
+    swept on. A mode that no forward chain has found is in neither: the interval is one of
+    statistical error, not a proof.
+
+    Arguments:
+        ising: The classical model.
+        num_chains: The number of chains in each direction.
+        num_temperatures: The number of inverse temperatures, a sweep at each.
+        generator: The source of random numbers.
+
+    References:
+        | Annealed importance sampling (Neal, 1998)
+        | https://arxiv.org/abs/physics/9803008
+        | Efficient estimation of free energy differences from Monte Carlo data (Bennett, 1976)
+        | https://doi.org/10.1016/0021-9991(76)90078-4
+        | Sandwiching the marginal likelihood using bidirectional Monte Carlo (Grosse et al., 2015)
+        | https://arxiv.org/abs/1511.02543
+    """
+    if num_chains < 2 or num_temperatures < 2:
+        raise ValueError(
+            f"{num_chains} chains and {num_temperatures} temperatures are too few; "
+            "annealing needs at least 2 of each"
+        )
+    double = Ising(ising.graph, ising.h.detach().double(), ising.J.detach().double())
+    blocks = arrange(ising)
+    path = _Path(blocks, _base_fields(blocks, num_chains, generator), _energy(double, blocks))
+    betas = torch.linspace(0, 1, num_temperatures).tolist()
+    state, forward = path.anneal(path.base_samples(num_chains, generator), betas, generator)
+    drawn = torch.multinomial(torch.softmax(forward, 0), num_chains, True, generator=generator)
+    state = path.settle(state[:, drawn], max(20, num_temperatures // 10), generator)
+    _, backward = path.anneal(state, betas[::-1], generator)
+    return _combine(forward, backward, path.base_log_z())
+
+
+class _Path(NamedTuple):
+    r"""The annealing path from independent spins to a model."""
+
+    blocks: Blocks
+    base: Tensor  # fields of the independent spins, in row order, of shape (N, 1)
+    energy: Callable[[Tensor], Tensor]  # of states (N, S) in row order
+
+    def base_log_z(self) -> float:
+        return float(_log_2cosh(self.base.double()).sum())
+
+    def base_samples(self, num_chains: int, generator: torch.Generator | None) -> Tensor:
+        noise = logistic_noise(len(self.base), num_chains, self.base, generator)
+        return torch.copysign(self.base.new_ones(()), noise - self.base)
+
+    def settle(self, state: Tensor, sweeps: int, generator: torch.Generator | None) -> Tensor:
+        for _ in range(sweeps):
+            sweep_(state, self.blocks, logistic_noise(*state.shape, self.base, generator))
+        return state
+
+    def anneal(
+        self, state: Tensor, betas: list[float], generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        r"""Returns the end states and the log-weights of chains run along the path."""
+        log_weights = state.new_zeros(state.shape[1], dtype=torch.float64)
+        for beta, following in zip(betas[:-1], betas[1:], strict=True):
+            log_weights -= (following - beta) * self._gap(state)
+            noise = logistic_noise(*state.shape, self.base, generator)
+            sweep_(state, self.blocks.scaled(following, self.base), noise)
+        return state, log_weights
+
+    def _gap(self, state: Tensor) -> Tensor:
+        return self.energy(state) - (self.base * state).sum(0).double()
+
+
+def _energy(ising: Ising, blocks: Blocks) -> Callable[[Tensor], Tensor]:
+    if blocks.matrix is not None:
+        matrix = blocks.matrix / 2
+        return lambda state: (state * (blocks.h + matrix @ state)).sum(0).double()
+    row = torch.empty_like(blocks.order)
+    row[blocks.order] = torch.arange(len(row), device=row.device)
+    return lambda state: ising.energy(state[row].T.double())
+
+
+def _base_fields(blocks: Blocks, num_chains: int, generator: torch.Generator | None) -> Tensor:
+    r"""Returns fields of independent spins with about the mean spins of the model."""
+    state = random_spins(len(blocks.h), num_chains, blocks.h, generator)
+    total = torch.zeros_like(blocks.h)
+    sweeps = 20
+    for step in range(2 * sweeps):
+        sweep_(state, blocks, logistic_noise(*state.shape, blocks.h, generator))
+        if step >= sweeps:
+            total += state.mean(1, keepdim=True)
+    # Away from +-1, so that the base keeps reaching all states.
+    return -torch.atanh((total / sweeps).clamp(-0.95, 0.95))
+
+
+def _combine(forward: Tensor, backward: Tensor, base_log_z: float) -> LogZ:
+    low, low_error = _log_mean_exp(forward)
+    high, high_error = _log_mean_exp(backward)
+    value, error = _bennett(forward, -backward, low, -high)
+    lower = base_log_z + low - 1.96 * low_error
+    upper = base_log_z - high + 1.96 * high_error
+    # Where both directions agree within errors, their two ends may lie closer than the error.
+    value += base_log_z
+    return LogZ(value, min(lower, value - 1.96 * error), max(upper, value + 1.96 * error), error)
+
+
+def _log_mean_exp(log_weights: Tensor) -> tuple[float, float]:
+    r"""Returns the log of the mean weight and its standard error (delta method)."""
+    count = len(log_weights)
+    value = torch.logsumexp(log_weights, 0) - math.log(count)
+    relative = torch.exp(log_weights - value)
+    return float(value), float(relative.std() / math.sqrt(count))
+
+
+def _bennett(forward: Tensor, backward: Tensor, low: float, high: float) -> tuple[float, float]:
+    r"""Returns Bennett's estimate of the log-ratio of two equal-sized samples, and its error.
+
+    It solves :math:`\sum_F \sigma(x - w_F) = \sum_B \sigma(w_B - x)`, where w are the log-weights
+    as estimates of the log-ratio x.
+    """
+    left, right = min(low, high) - 1.0, max(low, high) + 1.0
+    while right - left > 1e-10 * max(1.0, abs(left)):
+        middle = (left + right) / 2
+        balance = torch.sigmoid(middle - forward).sum() - torch.sigmoid(backward - middle).sum()
+        left, right = (left, middle) if float(balance) > 0 else (middle, right)
+    x = (left + right) / 2
+    a, b = torch.sigmoid(forward - x), torch.sigmoid(x - backward)
+    variance = (a.var() / a.mean() ** 2 + b.var() / b.mean() ** 2) / len(forward)
+    return x, float(variance.sqrt())
+
+
+def _log_2cosh(x: Tensor) -> Tensor:
+    return torch.logaddexp(x, -x)
+
+
+def _has_small_treewidth(ising: Ising) -> bool:
+    if ising.graph.num_edges == 0:
+        return True
+    graph = ising.graph.to_networkx(labeled=False)
+    # The largest core is a lower bound of the treewidth, and cheap.
+    if max(nx.core_number(graph).values()) > MAX_TREEWIDTH or len(graph) > 512:
+        return False
+    from networkx.algorithms.approximation import treewidth_min_fill_in
+
+    return treewidth_min_fill_in(graph)[0] <= MAX_TREEWIDTH

@@ -1,0 +1,288 @@
+r"""The loader: orders, state, and Lightning's way of saving and loading it."""
+
+import copy
+import pickle
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from qahm_torch.training.loader import TensorLoader
+
+# Lightning on a newer torch than it was written for
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+
+ROWS = torch.arange(10)
+
+
+def make(rows=ROWS, batch_size=3, **kwargs):
+    return TensorLoader(rows, batch_size, **{"shuffle": True, **kwargs})
+
+
+def epochs(loader, num_epochs):
+    return [[batch.tolist() for batch in loader] for _ in range(num_epochs)]
+
+
+def test_every_epoch_visits_every_row_once_in_an_order_of_its_own():
+    first, second = (torch.tensor(sum(epoch, [])) for epoch in epochs(make(), 2))
+    assert torch.equal(first.sort().values, ROWS)
+    assert torch.equal(second.sort().values, ROWS)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, ROWS)
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    torch.manual_seed(1)
+    reference = epochs(make(), 3)
+    torch.manual_seed(2)
+    assert epochs(make(), 3) == reference
+    loader = make()
+    loader.set_epoch(2)
+    assert epochs(loader, 1) == reference[2:]
+    assert epochs(make(seed=1), 1) != reference[:1]
+
+
+def test_next_seed_does_not_begin_with_the_second_epoch():
+    assert epochs(make(seed=1), 1)[0] != epochs(make(seed=0), 2)[1]
+
+
+def test_rows_stay_in_order_without_shuffle():
+    expected = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+    assert epochs(make(shuffle=False), 2) == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "drop_last", "sizes"),
+    [(3, False, [3, 3, 3, 1]), (3, True, [3, 3, 3]), (5, True, [5, 5]), (99, False, [10])],
+)
+def test_length_is_the_number_of_batches(batch_size, drop_last, sizes):
+    loader = make(batch_size=batch_size, drop_last=drop_last)
+    assert [len(batch) for batch in loader] == sizes
+    assert len(loader) == len(sizes)
+
+
+def test_state_counts_the_batch_in_hand():
+    loader = make()
+    places = []
+    for _ in range(2):
+        for _ in loader:
+            state = loader.state_dict()
+            places.append((state["epoch"], state["batch"]))
+    assert places == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 1), (1, 2), (1, 3), (1, 4)]
+
+
+@pytest.mark.parametrize("num_seen", range(9))
+def test_state_resumes_in_mid_epoch_and_goes_on_to_the_next(num_seen):
+    loader = make()
+    reference = sum(epochs(make(), 4), [])
+    seen = []
+    while len(seen) < num_seen:
+        for batch in loader:
+            seen.append(batch.tolist())
+            if len(seen) == num_seen:
+                break
+    resumed = make()
+    resumed.load_state_dict(loader.state_dict())
+    rest = sum(epochs(resumed, 4), [])
+    assert seen == reference[:num_seen]
+    assert rest[: 16 - num_seen] == reference[num_seen:]
+
+
+def test_state_loads_with_weights_only(tmp_path):
+    loader = make()
+    next(iter(loader))
+    torch.save(loader.state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    resumed = make()
+    resumed.load_state_dict(state)
+    assert len(list(resumed)) == 3
+
+
+def test_an_abandoned_pass_is_followed_by_the_next_epoch():
+    reference = epochs(make(), 2)
+    loader = make()
+    next(iter(loader))
+    assert epochs(loader, 1) == reference[1:]
+
+
+def test_iter_alone_moves_nothing():
+    loader = make()
+    iter(loader)
+    assert loader.state_dict() == make().state_dict()
+    assert epochs(loader, 1) == epochs(make(), 1)
+
+
+def test_nested_passes_do_not_disturb_each_other():
+    loader = make(shuffle=False)
+    assert sum(1 for _ in loader for _ in loader) == 16
+
+
+def test_set_epoch_keeps_the_place_of_a_state_of_that_epoch_only():
+    reference = epochs(make(), 2)
+    loader = make()
+    next(iter(loader))
+    state = loader.state_dict()
+    same, other = make(), make()
+    same.load_state_dict(state)
+    same.set_epoch(0)
+    other.load_state_dict(state)
+    other.set_epoch(1)
+    assert epochs(same, 1) == [reference[0][1:]]
+    assert epochs(other, 1) == [reference[1]]
+
+
+def test_ranks_share_the_rows():
+    shares = [sum(epochs(make(rank=rank, num_ranks=3), 1)[0], []) for rank in range(3)]
+    assert [len(share) for share in shares] == [3, 3, 3]
+    assert len(set(sum(shares, []))) == 9
+
+
+def test_batch_is_a_copy():
+    rows = torch.zeros(4, 2)
+    next(iter(TensorLoader(rows, 4, shuffle=False))).add_(1)
+    assert rows.sum() == 0
+
+
+def test_transform_is_applied_to_each_batch():
+    loader = make(shuffle=False, transform=lambda batch: batch + torch.rand(len(batch)))
+    torch.manual_seed(0)
+    first, second, again = torch.cat(list(loader)), torch.cat(list(loader)), None
+    torch.manual_seed(0)
+    again = torch.cat(list(loader))
+    assert torch.equal(first.floor().long(), ROWS)
+    assert not torch.equal(first, second)
+    assert torch.equal(first, again)
+
+
+def test_copies_go_on_from_the_same_place():
+    loader = make()
+    next(iter(loader))
+    state = loader.state_dict()
+    assert copy.deepcopy(loader).state_dict() == state
+    assert pickle.loads(pickle.dumps(loader)).state_dict() == state
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"batch_size": 0}, "batch_size .* at least 1, got 0"),
+        ({"batch_size": 2.5}, "batch_size .* got 2.5"),
+        ({"batch_size": True}, "batch_size .* got True"),
+        ({"seed": -1}, "seed .* at least 0, got -1"),
+        ({"rank": 2, "num_ranks": 2}, "rank .* from 0 to 1, got 2"),
+        ({"rows": torch.zeros(0, 3)}, r"no batch .* shape \(0, 3\)"),
+        ({"rows": torch.tensor(1.0)}, r"no batch .* shape \(\)"),
+        ({"batch_size": 11, "drop_last": True}, "no batch .* batch_size=11"),
+        ({"num_ranks": 11}, "no batch .* 11 processes"),
+    ],
+)
+def test_bad_arguments(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        make(**kwargs)
+
+
+def test_values_must_be_a_tensor():
+    with pytest.raises(TypeError, match="tensor, got list"):
+        TensorLoader([1, 2], 1, shuffle=False)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"batch_size": 4}, "batch_size=3, but this loader has batch_size=4"),
+        ({"rows": torch.arange(11)}, "num_rows=10, but this loader has num_rows=11"),
+        ({"seed": 5}, "seed=0, but this loader has seed=5"),
+    ],
+)
+def test_state_of_another_loader_is_refused(other, message):
+    with pytest.raises(ValueError, match=message):
+        make(**other).load_state_dict(make().state_dict())
+
+
+def test_state_beyond_the_end_is_refused():
+    with pytest.raises(ValueError, match="batch must be .* from 0 to 4, got 5"):
+        make().load_state_dict({**make().state_dict(), "batch": 5})
+
+
+class Recorder(pl.LightningModule):
+    r"""Keeps the batches that it is trained on."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(1, 1)
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append(batch.squeeze(-1).tolist())
+        return self.linear(batch).square().mean()
+
+    def validation_step(self, batch, batch_idx):
+        return self.linear(batch).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+class SaveAt(pl.Callback):
+    r"""Saves a checkpoint at a hook, once the model has seen a number of batches."""
+
+    def __init__(self, hook, num_seen, path):
+        self.num_seen, self.path = num_seen, path
+        setattr(self, hook, self.save)
+
+    def save(self, trainer, module, *args):
+        if len(module.seen) == self.num_seen:
+            trainer.save_checkpoint(self.path)
+
+
+def fit(trainer_kwargs, callbacks=(), ckpt_path=None):
+    torch.manual_seed(0)
+    module, rows = Recorder(), torch.arange(10.0).unsqueeze(-1)
+    trainer = pl.Trainer(
+        **{"max_epochs": 3, **trainer_kwargs},
+        callbacks=list(callbacks),
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=1,
+    )
+    train, val = make(rows), make(rows, shuffle=False)
+    trainer.fit(module, train, val, ckpt_path=ckpt_path)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("hook", "num_seen", "trainer_kwargs"),
+    [
+        pytest.param("on_train_batch_end", 2, {}, id="in the first epoch"),
+        pytest.param("on_train_batch_end", 6, {}, id="in a later epoch"),
+        pytest.param("on_train_batch_end", 8, {}, id="last batch"),
+        pytest.param("on_validation_end", 4, {}, id="after validation"),
+        pytest.param("on_train_epoch_end", 8, {}, id="end of epoch"),
+        pytest.param("on_train_epoch_start", 8, {}, id="start of epoch"),
+        pytest.param("on_train_batch_end", 4, {"limit_train_batches": 3}, id="limited"),
+        pytest.param("on_train_epoch_end", 6, {"limit_train_batches": 3}, id="limited, end"),
+        pytest.param(
+            "on_train_epoch_end",
+            6,
+            {"limit_train_batches": 3, "max_epochs": -1, "max_steps": 11},
+            id="limited, end, by steps",
+        ),
+        pytest.param(
+            "on_train_batch_end", 6, {"max_epochs": -1, "max_steps": 11}, id="by steps"
+        ),
+    ],
+)
+def test_lightning_resumes_bit_for_bit(hook, num_seen, trainer_kwargs, tmp_path):
+    path = tmp_path / "saved.ckpt"
+    reference = fit(trainer_kwargs, [SaveAt(hook, num_seen, path)])
+    resumed = fit(trainer_kwargs, ckpt_path=path)
+    assert resumed.seen == reference.seen[num_seen:]
+    assert torch.equal(resumed.linear.weight, reference.linear.weight)
+
+
+def test_lightning_epochs_are_those_of_a_plain_loop():
+    reference = epochs(make(torch.arange(10.0)), 3)
+    assert fit({}).seen == sum(reference, [])

@@ -2,6 +2,7 @@ r"""The loader: orders, state, and Lightning's way of saving and loading it."""
 
 import copy
 import pickle
+from itertools import chain
 
 import pytest
 import pytorch_lightning as pl
@@ -23,8 +24,12 @@ def epochs(loader, num_epochs):
     return [[batch.tolist() for batch in loader] for _ in range(num_epochs)]
 
 
+def flat(lists):
+    return list(chain.from_iterable(lists))
+
+
 def test_every_epoch_visits_every_row_once_in_an_order_of_its_own():
-    first, second = (torch.tensor(sum(epoch, [])) for epoch in epochs(make(), 2))
+    first, second = (torch.tensor(flat(epoch)) for epoch in epochs(make(), 2))
     assert torch.equal(first.sort().values, ROWS)
     assert torch.equal(second.sort().values, ROWS)
     assert not torch.equal(first, second)
@@ -36,9 +41,6 @@ def test_order_is_a_function_of_seed_and_epoch():
     reference = epochs(make(), 3)
     torch.manual_seed(2)
     assert epochs(make(), 3) == reference
-    loader = make()
-    loader.set_epoch(2)
-    assert epochs(loader, 1) == reference[2:]
     assert epochs(make(seed=1), 1) != reference[:1]
 
 
@@ -74,7 +76,7 @@ def test_state_counts_the_batch_in_hand():
 @pytest.mark.parametrize("num_seen", range(9))
 def test_state_resumes_in_mid_epoch_and_goes_on_to_the_next(num_seen):
     loader = make()
-    reference = sum(epochs(make(), 4), [])
+    reference = flat(epochs(make(), 4))
     seen = []
     while len(seen) < num_seen:
         for batch in loader:
@@ -83,7 +85,7 @@ def test_state_resumes_in_mid_epoch_and_goes_on_to_the_next(num_seen):
                 break
     resumed = make()
     resumed.load_state_dict(loader.state_dict())
-    rest = sum(epochs(resumed, 4), [])
+    rest = flat(epochs(resumed, 4))
     assert seen == reference[:num_seen]
     assert rest[: 16 - num_seen] == reference[num_seen:]
 
@@ -117,24 +119,28 @@ def test_nested_passes_do_not_disturb_each_other():
     assert sum(1 for _ in loader for _ in loader) == 16
 
 
-def test_set_epoch_keeps_the_place_of_a_state_of_that_epoch_only():
-    reference = epochs(make(), 2)
+@pytest.mark.parametrize(("told", "expected"), [(0, (0, 1)), (1, (1, 0)), (7, (1, 0))])
+def test_trainer_tells_whether_the_epoch_of_a_state_is_over(told, expected):
     loader = make()
+    loader.batch_sampler.sampler.set_epoch(0)
     next(iter(loader))
-    state = loader.state_dict()
-    same, other = make(), make()
-    same.load_state_dict(state)
-    same.set_epoch(0)
-    other.load_state_dict(state)
-    other.set_epoch(1)
-    assert epochs(same, 1) == [reference[0][1:]]
-    assert epochs(other, 1) == [reference[1]]
+    resumed = make()
+    resumed.load_state_dict(loader.state_dict())
+    resumed.batch_sampler.sampler.set_epoch(told)
+    epoch, first = expected
+    assert epochs(resumed, 1) == [epochs(make(), 2)[epoch][first:]]
+
+
+def test_trainer_tells_a_new_loader_where_to_begin():
+    loader = make()
+    loader.batch_sampler.sampler.set_epoch(2)
+    assert epochs(loader, 1) == epochs(make(), 3)[2:]
 
 
 def test_ranks_share_the_rows():
-    shares = [sum(epochs(make(rank=rank, num_ranks=3), 1)[0], []) for rank in range(3)]
+    shares = [flat(epochs(make(rank=rank, num_ranks=3), 1)[0]) for rank in range(3)]
     assert [len(share) for share in shares] == [3, 3, 3]
-    assert len(set(sum(shares, []))) == 9
+    assert len(set(flat(shares))) == 9
 
 
 def test_batch_is_a_copy():
@@ -146,7 +152,7 @@ def test_batch_is_a_copy():
 def test_transform_is_applied_to_each_batch():
     loader = make(shuffle=False, transform=lambda batch: batch + torch.rand(len(batch)))
     torch.manual_seed(0)
-    first, second, again = torch.cat(list(loader)), torch.cat(list(loader)), None
+    first, second = torch.cat(list(loader)), torch.cat(list(loader))
     torch.manual_seed(0)
     again = torch.cat(list(loader))
     assert torch.equal(first.floor().long(), ROWS)
@@ -253,6 +259,10 @@ def fit(trainer_kwargs, callbacks=(), ckpt_path=None):
     return module
 
 
+LIMITED = {"limit_train_batches": 3}
+BY_STEPS = {"max_epochs": -1, "max_steps": 11}
+
+
 @pytest.mark.parametrize(
     ("hook", "num_seen", "trainer_kwargs"),
     [
@@ -260,19 +270,14 @@ def fit(trainer_kwargs, callbacks=(), ckpt_path=None):
         pytest.param("on_train_batch_end", 6, {}, id="in a later epoch"),
         pytest.param("on_train_batch_end", 8, {}, id="last batch"),
         pytest.param("on_validation_end", 4, {}, id="after validation"),
+        pytest.param("on_validation_end", 6, {"val_check_interval": 2}, id="between validations"),
         pytest.param("on_train_epoch_end", 8, {}, id="end of epoch"),
-        pytest.param("on_train_epoch_start", 8, {}, id="start of epoch"),
-        pytest.param("on_train_batch_end", 4, {"limit_train_batches": 3}, id="limited"),
-        pytest.param("on_train_epoch_end", 6, {"limit_train_batches": 3}, id="limited, end"),
-        pytest.param(
-            "on_train_epoch_end",
-            6,
-            {"limit_train_batches": 3, "max_epochs": -1, "max_steps": 11},
-            id="limited, end, by steps",
-        ),
-        pytest.param(
-            "on_train_batch_end", 6, {"max_epochs": -1, "max_steps": 11}, id="by steps"
-        ),
+        pytest.param("on_train_batch_end", 4, LIMITED, id="limited"),
+        pytest.param("on_train_batch_end", 6, LIMITED, id="limited, last batch"),
+        pytest.param("on_train_epoch_end", 6, LIMITED, id="limited, end of epoch"),
+        pytest.param("on_train_batch_end", 6, BY_STEPS, id="by steps"),
+        pytest.param("on_train_epoch_end", 8, BY_STEPS, id="by steps, end of epoch"),
+        pytest.param("on_train_epoch_end", 6, LIMITED | BY_STEPS, id="limited, by steps, end"),
     ],
 )
 def test_lightning_resumes_bit_for_bit(hook, num_seen, trainer_kwargs, tmp_path):
@@ -280,9 +285,17 @@ def test_lightning_resumes_bit_for_bit(hook, num_seen, trainer_kwargs, tmp_path)
     reference = fit(trainer_kwargs, [SaveAt(hook, num_seen, path)])
     resumed = fit(trainer_kwargs, ckpt_path=path)
     assert resumed.seen == reference.seen[num_seen:]
+    assert len(resumed.seen) > 0
     assert torch.equal(resumed.linear.weight, reference.linear.weight)
+
+
+def test_lightning_resumes_a_resumed_run(tmp_path):
+    first, second = tmp_path / "first.ckpt", tmp_path / "second.ckpt"
+    reference = fit(BY_STEPS, [SaveAt("on_train_epoch_end", 4, first)])
+    fit(BY_STEPS, [SaveAt("on_train_batch_end", 2, second)], ckpt_path=first)
+    assert fit(BY_STEPS, ckpt_path=second).seen == reference.seen[6:]
 
 
 def test_lightning_epochs_are_those_of_a_plain_loop():
     reference = epochs(make(torch.arange(10.0)), 3)
-    assert fit({}).seen == sum(reference, [])
+    assert fit({}).seen == flat(reference)

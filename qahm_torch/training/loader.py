@@ -22,9 +22,10 @@ class TensorLoader:
     before was finished. The state is the epoch and the number of batches handed out, the one now
     in the consumer's hands included; the first pass after `load_state_dict` goes on from there.
 
-    Lightning saves and loads the state within its fit loop. Since it does not load the state of a
-    checkpoint written between two epochs, it is also given a `set_epoch` to call, under the name
-    at which it looks for one: `batch_sampler.sampler`.
+    Lightning saves and loads the state within its fit loop, but not always: the state of a
+    checkpoint written between two epochs may be left out, and that of an epoch cut short by
+    `limit_train_batches` does not tell that the epoch is over. So Lightning also tells the loader
+    the number of each epoch that begins, through `batch_sampler`.
 
     The transform is no part of the state. One that draws from torch's global generator repeats its
     draws only where whoever resumes restores that generator too.
@@ -83,6 +84,7 @@ class TensorLoader:
         self.num_rows = (len(values) if values.ndim else 0) // num_ranks
         self._epoch = 0
         self._batch = 0
+        self._heard: int | None = None
         self._resumed = False
         if len(self) == 0:
             raise ValueError(
@@ -112,21 +114,14 @@ class TensorLoader:
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
-        r"""Where Lightning looks for `sampler.set_epoch`."""
-        return SimpleNamespace(sampler=self, batch_size=self.batch_size)
-
-    def set_epoch(self, epoch: int) -> None:
-        r"""Makes the next pass epoch number `epoch`.
-
-        The pass starts with the first batch, unless a state of this very epoch was just loaded.
-        """
-        if self._resumed and epoch == self._epoch:
-            return
-        self._epoch, self._batch, self._resumed = epoch, 0, False
+        r"""Where Lightning looks for the batch size and for `sampler.set_epoch`."""
+        sampler = SimpleNamespace(set_epoch=self._hear_epoch)
+        return SimpleNamespace(batch_size=self.batch_size, sampler=sampler)
 
     def state_dict(self) -> dict[str, Any]:
         r"""Returns the epoch, the number of its batches handed out, and what they depend on."""
-        return {"epoch": self._epoch, "batch": self._batch, **self._settings()}
+        place = {"epoch": self._epoch, "batch": self._batch, "trainer_epoch": self._heard}
+        return {**place, **self._settings()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         r"""Makes the next pass go on from where the state was taken.
@@ -143,10 +138,21 @@ class TensorLoader:
                 )
         check_count("batch", state_dict["batch"], 0, len(self))
         self._epoch, self._batch = state_dict["epoch"], state_dict["batch"]
+        self._heard = state_dict["trainer_epoch"]
         self._resumed = True
 
     def _settings(self) -> dict[str, int]:
         return {"num_rows": self.num_rows, "batch_size": self.batch_size, "seed": self.seed}
+
+    # The trainer's number counts for a loader that has no count of its own. Later it only tells
+    # whether the epoch of a loaded state is over: after a checkpoint at the end of an epoch of a
+    # run with max_steps, Lightning's own count is ahead by one.
+    def _hear_epoch(self, epoch: int) -> None:
+        if self._batch == 0 and not self._resumed:
+            self._epoch = epoch
+        elif epoch != self._heard:
+            self._resumed = False
+        self._heard = epoch
 
     def _begin_epoch(self) -> int:
         if self._batch >= len(self) or (self._batch > 0 and not self._resumed):
@@ -164,12 +170,12 @@ class TensorLoader:
         return shard[: self.num_rows].to(self.values.device)
 
 
-def check_count(name: str, value: object, least: int, most: int | None = None) -> None:
+def check_count(name: str, value: Any, least: int, most: int | None = None) -> None:
     r"""Raises a ValueError unless the value is a whole number from `least` to `most`."""
-    # True is an int
-    if isinstance(value, int) and not isinstance(value, bool):
-        if least <= value and (most is None or value <= most):
-            return
+    # True is an int, too
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if is_whole and value >= least and (most is None or value <= most):
+        return
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
     raise ValueError(f"{name} must be a whole number {bounds}, got {value!r}")
 

@@ -1,0 +1,170 @@
+r"""Callbacks that watch the prior, and draw what the machine dreams."""
+
+from __future__ import annotations
+
+__all__ = ["ChainDiagnostics", "LogPartitionMonitor", "SampleGrid", "TemperatureMonitor"]
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor
+
+from qahm_torch.evaluation.diagnostics import autocorrelation_time, split_r_hat
+from qahm_torch.evaluation.figures import image_grid, save_figure
+from qahm_torch.training.modules import PriorModule, WakeSleep
+
+
+class SampleGrid(pl.Callback):
+    r"""Draws dreams of the machine into the run folder after each validation or training epoch.
+
+    The pictures are the means of the pixels given the first hidden layer, and lie in
+    `pictures/` of the logger's folder.
+
+    Arguments:
+        num_images: The number of dreams.
+        every_n_epochs: How often to draw.
+    """
+
+    def __init__(self, num_images: int = 64, every_n_epochs: int = 1):
+        self.num_images = num_images
+        self.every_n_epochs = every_n_epochs
+
+    @torch.no_grad()
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if (trainer.current_epoch + 1) % self.every_n_epochs or not trainer.is_global_zero:
+            return
+        folder = trainer.log_dir
+        if folder is None or not isinstance(pl_module, WakeSleep):
+            return
+        with torch.random.fork_rng():
+            images = dream_images(pl_module, self.num_images)
+        figure = image_grid(_as_pictures(trainer, images))
+        name = f"epoch={trainer.current_epoch:03d}-step={trainer.global_step}.png"
+        save_figure(figure, Path(folder) / "pictures" / name)
+
+
+class LogPartitionMonitor(pl.Callback):
+    r"""Estimates log Z every so many updates, stores it in the prior and logs its interval.
+
+    Logged as `prior/log_z` and `prior/log_z_width`. The random numbers of the training are not
+    touched, and no sampler is called.
+
+    Arguments:
+        every_n_steps: The number of updates between estimates.
+    """
+
+    def __init__(self, every_n_steps: int = 1000):
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
+    ) -> None:
+        if isinstance(pl_module, PriorModule) and trainer.global_step % self.every_n_steps == 0:
+            pl_module.anchor_log_z()
+
+
+class TemperatureMonitor(pl.Callback):
+    r"""Estimates the inverse temperature of the negative phase, and warns when it is not 1.
+
+    Logged as `prior/beta` and `prior/beta_stderr`. The estimate is by maximum pseudo-likelihood
+    from the samples that the update used; it costs no further samples. For a layer with a
+    transverse field there is no such estimate, and nothing is logged.
+
+    Arguments:
+        every_n_steps: The number of updates between estimates.
+        tolerance: By how much beta may differ from 1, beyond 5 standard errors, before a warning.
+    """
+
+    def __init__(self, every_n_steps: int = 100, tolerance: float = 0.1):
+        self.every_n_steps = every_n_steps
+        self.tolerance = tolerance
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
+    ) -> None:
+        # Before the step, the parameters are still those that the samples were drawn for.
+        if not isinstance(pl_module, PriorModule) or trainer.global_step % self.every_n_steps:
+            return
+        if pl_module.negative is None or pl_module.prior.gamma is not None:
+            return
+        beta = pl_module.prior.estimate_beta(pl_module.negative)
+        pl_module.log_dict({"prior/beta": beta.value, "prior/beta_stderr": beta.stderr})
+        if abs(beta.value - 1) > self.tolerance + 5 * beta.stderr:
+            rank_zero_warn(
+                f"the negative phase is at inverse temperature {beta.value:.3f} +- "
+                f"{beta.stderr:.3f} instead of 1: the sampler is at another temperature than it "
+                "is said to be, or its chains are far from equilibrium"
+            )
+
+
+class ChainDiagnostics(pl.Callback):
+    r"""Measures how well the chains of the prior mix, with the parameters held still.
+
+    Copies of the layer's chains run on for some calls of its sampler. From their energies come
+    `prior/r_hat` (split R-hat, near 1 when the chains agree) and `prior/autocorrelation_time` (in
+    calls of the sampler). A high one means that the negative phase lags behind the model, the
+    usual cause of late divergence. The chains themselves and the random numbers of the training
+    are left as they are. Do not use it with a device that bills for samples.
+
+    Arguments:
+        num_draws: The number of calls of the sampler.
+        every_n_epochs: How often to measure.
+    """
+
+    def __init__(self, num_draws: int = 64, every_n_epochs: int = 1):
+        if num_draws < 8:
+            raise ValueError(f"num_draws is {num_draws}, but at least 8 draws are needed")
+        self.num_draws = num_draws
+        self.every_n_epochs = every_n_epochs
+
+    @torch.no_grad()
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if (trainer.current_epoch + 1) % self.every_n_epochs:
+            return
+        if not isinstance(pl_module, PriorModule) or not isinstance(
+            pl_module.prior.chains, Tensor
+        ):
+            return
+        with torch.random.fork_rng():
+            energies = chain_energies(pl_module, self.num_draws)
+        r_hat = float(split_r_hat(energies))
+        time = float(autocorrelation_time(energies))
+        values = {"prior/r_hat": r_hat, "prior/autocorrelation_time": time}
+        pl_module.log_dict({k: v for k, v in values.items() if math.isfinite(v)})
+
+
+@torch.no_grad()
+def chain_energies(module: PriorModule, num_draws: int) -> Tensor:
+    r"""Returns the energies of the prior's chains, run on for some draws, of shape (T, S)."""
+    prior = module.prior
+    model = prior.ising().detach()
+    state = prior.chains
+    energies = []
+    for _ in range(num_draws):
+        samples = prior.sampler.sample(model, prior.num_samples, state=state)
+        state = samples.state
+        energies.append(model.energy(samples.spins))
+    return torch.stack(energies)
+
+
+@torch.no_grad()
+def dream_images(module: WakeSleep, num_images: int) -> Tensor:
+    r"""Returns the mean pixels of dreams, of shape (n, num_pixels)."""
+    first = module.machine.dream(num_images)[-2]
+    return module.machine.generator.mean(first)[:, : module.machine.num_pixels]
+
+
+def _as_pictures(trainer: pl.Trainer, images: Tensor) -> Tensor:
+    shape = getattr(trainer.datamodule, "image_shape", None)  # type: ignore[attr-defined]
+    if shape is None:
+        side = math.isqrt(images.shape[-1])
+        if side * side != images.shape[-1]:
+            raise ValueError(
+                f"{images.shape[-1]} pixels are no square, and the data module has no image_shape"
+            )
+        shape = (side, side)
+    return images.view(-1, *shape)

@@ -1,0 +1,293 @@
+r"""Lightning modules: wake-sleep for Helmholtz machines, maximum likelihood for a prior alone."""
+
+from __future__ import annotations
+
+__all__ = ["MaximumLikelihood", "PriorModule", "WakeSleep", "freeze"]
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+
+from qahm_torch.losses import reweighted_wake_loss, sleep_loss, wake_loss
+from qahm_torch.nn import HelmholtzMachine, QuantumPriorLayer, hide
+from qahm_torch.samplers import Samples
+
+class PriorModule(pl.LightningModule, ABC):
+    r"""What all modules with a prior share: its chains, its log Z and one optimizer.
+
+    Checkpoints hold the chains of the prior and the state of torch's random numbers, so that a run
+    that was killed and resumed ends with the same weights, bit for bit, on the same machine.
+    Before each validation and test, log Z is estimated anew by a generator of its own, which
+    neither calls the prior's sampler nor moves the random numbers of the training.
+
+    Arguments:
+        optimizer: Returns the optimizer of parameter groups; Adam at 1e-3 by default.
+        lr_scheduler: Returns the learning-rate schedule of the optimizer, stepped per epoch; None
+            for a constant rate.
+        prior_lr: The learning rate of the prior; None for that of the rest.
+    """
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None,
+        prior_lr: float | None,
+    ):
+        super().__init__()
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.prior_lr = prior_lr
+        self.negative: Samples | None = None
+        self._rng_state: Tensor | None = None
+
+    @property
+    @abstractmethod
+    def prior(self) -> QuantumPriorLayer:
+        r"""The prior that is trained."""
+
+    def configure_optimizers(self) -> Any:
+        prior = [p for p in self.prior.parameters() if p.requires_grad]
+        known = {id(p) for p in prior}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
+        groups: list[dict[str, Any]] = [{"params": rest}] if rest else []
+        if prior:
+            own = {} if self.prior_lr is None else {"lr": self.prior_lr}
+            groups.append({"params": prior, **own})
+        if not groups:
+            raise ValueError("all parameters are frozen, so that there is nothing to train")
+        optimizer = self.optimizer(groups)
+        if self.lr_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
+
+    def anchor_log_z(self) -> None:
+        r"""Estimates log Z of the prior without touching torch's random numbers, and logs it."""
+        generator = torch.Generator(self.prior.h.device).manual_seed(self.global_step)
+        estimate = self.prior.estimate_log_z(num_temperatures=200, generator=generator)
+        self.log_dict(
+            {"prior/log_z": estimate.value, "prior/log_z_width": estimate.upper - estimate.lower}
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        self.anchor_log_z()
+
+    def on_test_epoch_start(self) -> None:
+        self.anchor_log_z()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["prior_chains"] = self.prior.chains
+        checkpoint["rng_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.prior.chains = checkpoint.get("prior_chains")
+        self._rng_state = checkpoint.get("rng_state")
+
+    def on_train_start(self) -> None:
+        # Here and not on loading, because Lightning draws random numbers in between.
+        if self._rng_state is not None:
+            torch.set_rng_state(self._rng_state.cpu())
+            self._rng_state = None
+
+
+class WakeSleep(PriorModule):
+    r"""Trains a Helmholtz machine by wake-sleep or reweighted wake-sleep.
+
+    Each update samples the prior once: the samples are its negative phase, and the seeds of the
+    dreams on which the recognition network learns. Losses are added up for one backward pass and
+    one optimizer, so that `global_step` counts updates.
+
+    Logged in nats per datum: `train/loss` is what backward minimizes, `val/log_likelihood` an
+    importance-sampled estimate (a lower bound on average, given log Z).
+
+    Arguments:
+        machine: The machine.
+        objective: "wake-sleep", or "reweighted" for several weighted particles per datum.
+        num_particles: The particles per datum of the reweighted objective.
+        num_val_particles: The particles per datum of the validation and test likelihood.
+        wake_phi: The weight of the recognition network's wake loss (reweighted only).
+        sleep_phi: The weight of its sleep loss.
+        hide_classes: The probability with which a datum's class is hidden from recognition, so
+            that the network learns to infer without it. Needs a machine with class units.
+        optimizer: Returns the optimizer of parameter groups.
+        lr_scheduler: Returns the learning-rate schedule, stepped per epoch.
+        prior_lr: The learning rate of the prior; None for that of the rest.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+
+    References:
+        | The wake-sleep algorithm for unsupervised neural networks (Hinton et al., 1995)
+        | https://doi.org/10.1126/science.7761831
+        | Reweighted wake-sleep (Bornschein & Bengio, 2014)
+        | https://arxiv.org/abs/1406.2751
+    """
+
+    def __init__(
+        self,
+        machine: HelmholtzMachine,
+        objective: Literal["wake-sleep", "reweighted"] = "wake-sleep",
+        num_particles: int = 5,
+        num_val_particles: int = 10,
+        wake_phi: float = 1.0,
+        sleep_phi: float = 1.0,
+        hide_classes: float = 0.0,
+        optimizer: OptimizerCallable = partial(torch.optim.Adam, lr=1e-3),  # noqa: B008
+        lr_scheduler: LRSchedulerCallable | None = None,
+        prior_lr: float | None = None,
+    ):
+        super().__init__(optimizer, lr_scheduler, prior_lr)
+        if objective not in ("wake-sleep", "reweighted"):
+            raise ValueError(f"objective is {objective!r}, not 'wake-sleep' or 'reweighted'")
+        if num_particles < 1 or num_val_particles < 1:
+            raise ValueError(f"{num_particles} and {num_val_particles} particles; 1 is the least")
+        if not 0 <= hide_classes <= 1:
+            raise ValueError(f"hide_classes is {hide_classes}, but a probability is 0 to 1")
+        if hide_classes > 0 and machine.num_classes == 0:
+            raise ValueError(f"hide_classes is {hide_classes}, but the machine has no class units")
+        self.machine = machine
+        self.objective = objective
+        self.num_particles = num_particles
+        self.num_val_particles = num_val_particles
+        self.wake_phi = wake_phi
+        self.sleep_phi = sleep_phi
+        self.hide_classes = hide_classes
+
+    @property
+    def prior(self) -> QuantumPriorLayer:
+        return self.machine.prior
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.negative = self.prior.draw()
+        sleep = sleep_loss(self.machine, self._seeds(self.negative), self._view())
+        self.log("train/sleep_phi", sleep.detach())
+        if self.objective == "wake-sleep":
+            wake = wake_loss(self.machine, batch, self.negative, self._view())
+            self.log("train/wake_theta", wake.detach())
+            loss = wake + self.sleep_phi * sleep
+        else:
+            wake = reweighted_wake_loss(
+                self.machine, batch, self.num_particles, self.negative, self._view()
+            )
+            self.log("train/wake_theta", wake.theta.detach())
+            self.log("train/wake_phi", wake.phi.detach())
+            loss = wake.theta + self.wake_phi * wake.phi + self.sleep_phi * sleep
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: Tensor, stage: str) -> None:
+        value = self.machine.log_prob(batch, self.num_val_particles).mean()
+        self.log(f"{stage}/log_likelihood", value, prog_bar=True, batch_size=len(batch))
+        pixels = self.machine.reconstruct(batch)[:, : self.machine.num_pixels]
+        error = (pixels - batch[:, : self.machine.num_pixels]).square().mean()
+        self.log(f"{stage}/reconstruction_mse", error, batch_size=len(batch))
+        if self.machine.num_classes:
+            guess = self.machine.classify(batch, self.num_val_particles).argmax(-1)
+            truth = batch[:, self.machine.num_pixels :].argmax(-1)
+            accuracy = (guess == truth).float().mean()
+            self.log(f"{stage}/accuracy", accuracy, prog_bar=True, batch_size=len(batch))
+
+    def _seeds(self, samples: Samples) -> Tensor:
+        r"""Returns equally weighted visible spins of the prior's samples."""
+        spins = samples.spins.to(self.prior.h)[:, self.machine.visible_of_prior]
+        if samples.weights is None:
+            return spins
+        return spins[torch.multinomial(samples.weights, len(spins), replacement=True)]
+
+    def _view(self) -> Callable[[Tensor], Tensor] | None:
+        if self.hide_classes == 0:
+            return None
+        return partial(hide, num_pixels=self.machine.num_pixels, probability=self.hide_classes)
+
+
+class MaximumLikelihood(PriorModule):
+    r"""Trains a Boltzmann machine on spins directly.
+
+    The negative phase is what the layer's sampler gives: with `negative="sampler"` its own chains
+    (persistent contrastive divergence if the layer is persistent and the sampler Gibbs), with
+    `negative="data"` chains that start at the data in every step (contrastive divergence; k is the
+    number of sweeps of the sampler, which must take chains as its state).
+
+    Arguments:
+        layer: The Boltzmann machine.
+        negative: Where the chains of the negative phase start, "sampler" or "data".
+        optimizer: Returns the optimizer of parameter groups.
+        lr_scheduler: Returns the learning-rate schedule, stepped per epoch.
+
+    Raises:
+        ValueError: If `negative` is neither of the two.
+
+    References:
+        | Training products of experts by minimizing contrastive divergence (Hinton, 2002)
+        | https://doi.org/10.1162/089976602760128018
+        | Training restricted Boltzmann machines using approximations to the likelihood gradient
+          (Tieleman, 2008)
+        | https://doi.org/10.1145/1390156.1390290
+    """
+
+    def __init__(
+        self,
+        layer: QuantumPriorLayer,
+        negative: Literal["sampler", "data"] = "sampler",
+        optimizer: OptimizerCallable = partial(torch.optim.Adam, lr=1e-2),  # noqa: B008
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ):
+        super().__init__(optimizer, lr_scheduler, None)
+        if negative not in ("sampler", "data"):
+            raise ValueError(f"negative is {negative!r}, not 'sampler' or 'data'")
+        self.layer = layer
+        self.start = negative
+
+    @property
+    def prior(self) -> QuantumPriorLayer:
+        return self.layer
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.negative = self.layer.draw() if self.start == "sampler" else self._from_data(batch)
+        loss = -self.layer.log_prob(batch, self.negative).mean()
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("val/log_likelihood", self.layer(batch).mean(), prog_bar=True)
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("test/log_likelihood", self.layer(batch).mean(), prog_bar=True)
+
+    @torch.no_grad()
+    def _from_data(self, batch: Tensor) -> Samples:
+        model = self.layer.ising().detach()
+        units = self.layer.hidden_units
+        spins = units.complete(batch.to(model.h))
+        if len(units.hidden):
+            clamp = spins
+            spins = self.layer.hidden_sampler.sample(model, len(batch), clamp=clamp).spins
+        return self.layer.sampler.sample(model, len(batch), state=spins)
+
+
+def freeze(module: nn.Module, prefixes: Iterable[str]) -> None:
+    r"""Freezes the parameters whose names begin with one of the given prefixes.
+
+    Raises:
+        ValueError: If a prefix fits no parameter.
+    """
+    names = dict(module.named_parameters())
+    for prefix in prefixes:
+        fitting = [name for name in names if name.startswith(prefix)]
+        if not fitting:
+            raise ValueError(
+                f"no parameter begins with {prefix!r}; there are {', '.join(sorted(names))}"
+            )
+        for name in fitting:
+            names[name].requires_grad_(False)

@@ -1,56 +1,78 @@
 r"""Generative models in PyTorch with a quantum annealer, or a simulated one, inside.
 
-The package itself needs PyTorch, dimod and networkx. Lightning, torchvision and the D-Wave client
-load where they are used, and not before.
+Names load when they are first used, so that `import qahm_torch` costs nothing, and a broken
+optional package does not take down what has no use for it.
 """
 
-from qahm_torch.ising import CouplingGraph, Ising, log_partition
-from qahm_torch.losses import ReweightedLoss, reweighted_wake_loss, sleep_loss, wake_loss
-from qahm_torch.nn import (
-    BeliefNetwork,
-    Concatenated,
-    ContinuousSpins,
-    DiscretizedLogistic,
-    HelmholtzMachine,
-    OneHot,
-    QuantumPriorLayer,
-    Spins,
-    VisibleDistribution,
-)
-from qahm_torch.samplers import (
-    DimodSampler,
-    ExactSampler,
-    GibbsSampler,
-    LogZ,
-    Sampler,
-    Samples,
-    estimate_log_z,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qahm_torch.ising import CouplingGraph, Ising, log_partition
+    from qahm_torch.losses import ReweightedLoss, reweighted_wake_loss, sleep_loss, wake_loss
+    from qahm_torch.nn import (
+        BeliefNetwork,
+        Concatenated,
+        ContinuousSpins,
+        DiscretizedLogistic,
+        HelmholtzMachine,
+        OneHot,
+        QuantumPriorLayer,
+        Spins,
+        VisibleDistribution,
+    )
+    from qahm_torch.samplers import (
+        DimodSampler,
+        ExactSampler,
+        GibbsSampler,
+        LogZ,
+        Sampler,
+        Samples,
+        estimate_log_z,
+    )
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "BeliefNetwork",
-    "Concatenated",
-    "ContinuousSpins",
-    "CouplingGraph",
-    "DimodSampler",
-    "DiscretizedLogistic",
-    "ExactSampler",
-    "GibbsSampler",
-    "HelmholtzMachine",
-    "Ising",
-    "LogZ",
-    "OneHot",
-    "QuantumPriorLayer",
-    "ReweightedLoss",
-    "Sampler",
-    "Samples",
-    "Spins",
-    "VisibleDistribution",
-    "estimate_log_z",
-    "log_partition",
-    "reweighted_wake_loss",
-    "sleep_loss",
-    "wake_loss",
+_ROOMS = {
+    "ising": ["CouplingGraph", "Ising", "log_partition"],
+    "samplers": [
+        "DimodSampler",
+        "ExactSampler",
+        "GibbsSampler",
+        "LogZ",
+        "Sampler",
+        "Samples",
+        "estimate_log_z",
+    ],
+    "nn": [
+        "BeliefNetwork",
+        "Concatenated",
+        "ContinuousSpins",
+        "DiscretizedLogistic",
+        "HelmholtzMachine",
+        "OneHot",
+        "QuantumPriorLayer",
+        "Spins",
+        "VisibleDistribution",
+    ],
+    "losses": ["ReweightedLoss", "reweighted_wake_loss", "sleep_loss", "wake_loss"],
+    "evaluation": [],
+    "training": [],
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [  # noqa: PLE0604
+    *_ROOM_OF
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"qahm_torch.{name}")
+    if name in _ROOM_OF:
+        return getattr(importlib.import_module(f"qahm_torch.{_ROOM_OF[name]}"), name)
+    raise AttributeError(f"module 'qahm_torch' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ROOM_OF, *_ROOMS])

@@ -69,8 +69,8 @@ def reference_r_hat(x):
 
 @pytest.mark.parametrize("phi", [0.0, 0.5, 0.9])
 def test_autocorrelation_of_an_autoregressive_process(phi):
-    rho = autocorrelation(autoregressive(phi, 2000, 64))
-    assert rho.shape == (2000,)
+    rho = autocorrelation(autoregressive(phi, 1000, 128))
+    assert rho.shape == (1000,)
     assert rho[0] == 1
     expected = phi ** torch.arange(30, dtype=torch.float64)
     torch.testing.assert_close(rho[:30], expected, atol=0.03, rtol=0)
@@ -79,9 +79,7 @@ def test_autocorrelation_of_an_autoregressive_process(phi):
 def test_autocorrelation_equals_the_sum_over_pairs():
     x = normal(7, 3)
     centered = x - x.mean()
-    covariance = torch.stack(
-        [(centered[: 7 - lag] * centered[lag:]).mean() for lag in range(7)]
-    )
+    covariance = torch.stack([(centered[: 7 - lag] * centered[lag:]).mean() for lag in range(7)])
     torch.testing.assert_close(autocorrelation(x), covariance / covariance[0])
 
 
@@ -98,13 +96,13 @@ def test_autocorrelation_of_chains_apart_does_not_decay():
 
 @pytest.mark.parametrize("phi", [-0.5, 0.0, 0.5, 0.9])
 def test_time_of_an_autoregressive_process(phi):
-    time = autocorrelation_time(autoregressive(phi, 4000, 64))
+    time = autocorrelation_time(autoregressive(phi, 2000, 128))
     assert time.item() == pytest.approx((1 + phi) / (1 - phi), rel=0.08)
 
 
 def test_time_of_one_long_chain():
-    time = autocorrelation_time(autoregressive(0.8, 100_000, 1))
-    assert time.item() == pytest.approx(9, rel=0.1)
+    time = autocorrelation_time(autoregressive(0.8, 20_000, 1))
+    assert time.item() == pytest.approx(9, rel=0.2)
 
 
 def test_time_of_alternating_draws_stops_at_its_floor():
@@ -119,7 +117,7 @@ def test_independent_draws_count_fully():
 
 @pytest.mark.parametrize("phi", [0.5, 0.9])
 def test_correlated_draws_count_by_their_time(phi):
-    x = autoregressive(phi, 4000, 32)
+    x = autoregressive(phi, 2000, 64)
     expected = x.numel() * (1 - phi) / (1 + phi)
     assert effective_sample_size(x).item() == pytest.approx(expected, rel=0.1)
 
@@ -168,11 +166,11 @@ def test_r_hat_exceeds_one_for_chains_that_differ(displaced):
     assert split_r_hat(displaced) > 1.1
 
 
-def test_r_hat_ignores_a_monotone_transform():
+def test_r_hat_sees_ranks_not_values():
     x = normal(100, 4) + torch.tensor([0.0, 0, 0, 1])
-    torch.testing.assert_close(split_r_hat(x * 1e6 + 5), split_r_hat(x))
-    located = x + 100
-    assert split_r_hat(located.exp()) > 1.05
+    torch.testing.assert_close(split_r_hat(-1e6 * x + 5), split_r_hat(x))
+    x[3, 0] = x.max() + 1
+    torch.testing.assert_close(split_r_hat(x.where(x < x.max(), 1e9)), split_r_hat(x))
 
 
 def test_r_hat_of_balanced_spins_is_that_of_their_location():
@@ -232,5 +230,5 @@ def test_wrong_draws_are_refused(diagnostic):
         diagnostic(torch.zeros(5, 0))
     with pytest.raises(ValueError, match=r"got \(10,\); give a single chain as x\[:, None\]"):
         diagnostic(torch.zeros(10))
-    with pytest.raises(TypeError, match="floating dtype, got torch.int64"):
+    with pytest.raises(TypeError, match=r"floating dtype, got torch\.int64"):
         diagnostic(torch.zeros(10, 2, dtype=torch.int64))

@@ -166,7 +166,7 @@ def split_r_hat(x: Tensor) -> Tensor:
     halves = _halves(_checked(x))
     location = _r_hat(_normal_scores(halves))
     scale = _r_hat(_normal_scores((halves - _median(halves)).abs()))
-    # Distances from the median may all be equal, as those of a balanced spin are: they say nothing.
+    # A balanced spin is always at the same distance from its median, which says nothing.
     r_hat = torch.where(scale.isnan(), location, torch.maximum(location, scale))
     return _shaped(torch.where(halves.isfinite().all(0).all(0), r_hat, torch.nan), x)
 
@@ -179,7 +179,7 @@ def _r_hat(x: Tensor) -> Tensor:
 
 def _variances(x: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the mean variance within chains, and that with the between-chain part, (D,)."""
-    num_draws, num_chains, _ = x.shape
+    num_draws = len(x)
     within = _centered(x).square().sum(0).mean(0) / (num_draws - 1)
     # The detour over the first draw makes equal means equal, whatever their rounding.
     between = (x - x[0, 0]).mean(0).var(0)

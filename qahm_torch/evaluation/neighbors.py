@@ -12,7 +12,7 @@ class NearestNeighbors(NamedTuple):
     """The nearest reference of each query: `distance` (Q,) and `index` (Q,) int64."""
 
     distance: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, of no use here
 
 
 def nearest_neighbors(queries: Tensor, references: Tensor, chunk: int = 2048) -> NearestNeighbors:

@@ -29,6 +29,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         FileNotFoundError: If the block ends without having written the temporary path.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with atomic_write(Path(folder) / "notes" / "a.txt") as temporary:
         ...         _ = temporary.write_text("all or nothing")
@@ -62,6 +63,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
         TypeError: If `data` holds anything else, in which case nothing is written.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_json(Path(folder) / "a.json", {"h": torch.tensor([0.5, float("nan")])})
         ...     json.loads((Path(folder) / "a.json").read_text())
@@ -94,7 +96,7 @@ def _plain_container(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     raise TypeError(
-        f"cannot write a {type(value).__name__} as JSON ({value!r}); give numbers, strings, "
+        f"cannot write {value!r} of {type(value)} as JSON; give numbers, strings, "
         "mappings, sequences, tensors or arrays of real numbers"
     )
 

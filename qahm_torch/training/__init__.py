@@ -1,0 +1,55 @@
+r"""Lightning modules, data modules, callbacks and runs; the only room that imports Lightning.
+
+A broken or missing Lightning, torchvision or torchmetrics is told in one line, with what to
+install.
+"""
+
+try:
+    import pytorch_lightning as _  # noqa: F401
+except (ImportError, RuntimeError) as error:
+    reason = str(error).splitlines()[0]
+    raise ImportError(
+        f"pytorch-lightning cannot be imported ({reason}); install torch, torchvision and "
+        "pytorch-lightning from the same source: pip install --force-reinstall torch torchvision "
+        "pytorch-lightning"
+    ) from error
+
+from qahm_torch.training.callbacks import (
+    ChainDiagnostics,
+    CheckpointOnException,
+    LogPartitionMonitor,
+    SampleGrid,
+    TemperatureMonitor,
+)
+from qahm_torch.training.data import MNIST16, MNIST28, BarsAndStripes, OptDigits
+from qahm_torch.training.modules import MaximumLikelihood, PriorModule, WakeSleep, freeze
+from qahm_torch.training.run import (
+    Run,
+    RunConfig,
+    find_checkpoint,
+    load_run,
+    load_weights,
+    read_checkpoint,
+)
+
+__all__ = [
+    "MNIST16",
+    "MNIST28",
+    "BarsAndStripes",
+    "ChainDiagnostics",
+    "CheckpointOnException",
+    "LogPartitionMonitor",
+    "MaximumLikelihood",
+    "OptDigits",
+    "PriorModule",
+    "Run",
+    "RunConfig",
+    "SampleGrid",
+    "TemperatureMonitor",
+    "WakeSleep",
+    "find_checkpoint",
+    "freeze",
+    "load_run",
+    "load_weights",
+    "read_checkpoint",
+]

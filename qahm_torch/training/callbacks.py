@@ -2,7 +2,13 @@ r"""Callbacks that watch the prior, and draw what the machine dreams."""
 
 from __future__ import annotations
 
-__all__ = ["ChainDiagnostics", "LogPartitionMonitor", "SampleGrid", "TemperatureMonitor"]
+__all__ = [
+    "ChainDiagnostics",
+    "CheckpointOnException",
+    "LogPartitionMonitor",
+    "SampleGrid",
+    "TemperatureMonitor",
+]
 
 import math
 from pathlib import Path
@@ -10,7 +16,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from qahm_torch.evaluation.diagnostics import autocorrelation_time, split_r_hat
@@ -135,6 +141,21 @@ class ChainDiagnostics(pl.Callback):
         time = float(autocorrelation_time(energies))
         values = {"prior/r_hat": r_hat, "prior/autocorrelation_time": time}
         pl_module.log_dict({k: v for k, v in values.items() if math.isfinite(v)})
+
+
+class CheckpointOnException(pl.Callback):
+    r"""Saves `checkpoints/on_exception.ckpt` in the run folder when training stops by an error.
+
+    An interrupt from the keyboard counts as one, so that nothing trained is lost.
+    """
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        if trainer.log_dir is not None and trainer.training and not trainer.fast_dev_run:
+            path = Path(trainer.log_dir) / "checkpoints" / "on_exception.ckpt"
+            trainer.save_checkpoint(path)
+            rank_zero_info(f"saved {path}; resume with --ckpt_path {path}")
 
 
 @torch.no_grad()

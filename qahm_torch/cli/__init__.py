@@ -1,0 +1,66 @@
+r"""The console script `qahm`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+__all__ = ["main"]
+
+USAGE = """\
+usage: qahm COMMAND [options]
+
+Train and use quantum-assisted Helmholtz machines.
+
+commands:
+  fit        train a model from a YAML file        qahm fit --config configs/digits.yaml
+  validate   validate a model, as fit takes it     qahm validate --config ... --ckpt_path ...
+  test       test a model, as fit takes it         qahm test --config ... --ckpt_path ...
+  generate   draw dreams of a trained machine      qahm generate runs/digits
+  evaluate   measure a trained machine, as JSON    qahm evaluate runs/digits
+  report     draw a trained machine's figures      qahm report runs/digits
+
+`qahm COMMAND --help` lists the options of a command. A trained machine is named by its run folder,
+of which the newest version counts, or by a checkpoint file.
+"""
+
+COMMANDS = {
+    "fit": "fit",
+    "validate": "fit",
+    "test": "fit",
+    "generate": "generate",
+    "evaluate": "evaluate",
+    "report": "report",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    r"""Runs a command and returns its exit status.
+
+    Errors of the user's making are told in one line; with `QAHM_TRACEBACK=1` in the environment,
+    with their traceback.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    command, *rest = arguments
+    if command == "--version":
+        from qahm_torch import __version__
+
+        print(__version__)
+        return 0
+    if command not in COMMANDS:
+        print(f"qahm: error: no command {command!r}; there are {', '.join(COMMANDS)}")
+        return 2
+    # Only now, because what the commands import takes seconds.
+    module = importlib.import_module(f"qahm_torch.cli.{COMMANDS[command]}")
+    try:
+        module.run([command, *rest] if COMMANDS[command] == "fit" else rest)
+    except (ValueError, OSError, ImportError) as error:
+        if os.environ.get("QAHM_TRACEBACK"):
+            raise
+        print(f"qahm: error: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,5 @@
+import sys
+
+from qahm_torch.cli import main
+
+sys.exit(main())

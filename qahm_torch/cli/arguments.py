@@ -1,0 +1,52 @@
+r"""What the commands on trained machines share: their arguments and the machine."""
+
+from __future__ import annotations
+
+__all__ = ["Trained", "load_machine", "parser_of"]
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jsonargparse import ArgumentParser
+
+from qahm_torch.nn import HelmholtzMachine
+from qahm_torch.training import WakeSleep, load_run
+from qahm_torch.training.data import TensorDataModule
+
+
+class Trained(NamedTuple):
+    r"""A trained machine, its data and where it came from."""
+
+    machine: HelmholtzMachine
+    data: TensorDataModule
+    checkpoint: Path
+    folder: Path
+
+
+def parser_of(command: str, description: str) -> ArgumentParser:
+    r"""Returns the parser of a command, with the arguments that all of them have."""
+    parser = ArgumentParser(prog=f"qahm {command}", description=description)
+    parser.add_argument(
+        "run",
+        type=str,
+        help="A run folder, of which the newest checkpoint counts, or a checkpoint file.",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="The seed of all random numbers.")
+    return parser
+
+
+def load_machine(settings: Any) -> Trained:
+    r"""Returns the machine of a run and its data, and seeds the random numbers.
+
+    Raises:
+        ValueError: If the run has not trained a Helmholtz machine on one of the data modules.
+    """
+    run = load_run(settings.run)
+    if not isinstance(run.module, WakeSleep) or not isinstance(run.data, TensorDataModule):
+        raise ValueError(
+            f"{run.checkpoint} holds {type(run.module).__name__} on {type(run.data).__name__}; "
+            "this command takes a Helmholtz machine trained by WakeSleep"
+        )
+    torch.manual_seed(settings.seed)
+    return Trained(run.module.machine, run.data, run.checkpoint, run.folder)

@@ -1,0 +1,121 @@
+r"""`qahm evaluate`: a trained machine in numbers, as a JSON report."""
+
+from __future__ import annotations
+
+__all__ = ["measure", "run"]
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import qahm_torch
+from qahm_torch.cli.arguments import Trained, load_machine, parser_of
+from qahm_torch.evaluation import (
+    LogZ,
+    bits_per_dimension,
+    classification_accuracy,
+    estimate_log_z,
+    log_likelihood,
+    nearest_neighbors,
+    reconstruction_error,
+    write_json,
+)
+from qahm_torch.nn import Concatenated, ContinuousSpins
+from qahm_torch.samplers import GibbsSampler
+
+
+def run(arguments: list[str]) -> None:
+    r"""Measures a machine on its test data and writes the report."""
+    parser = parser_of("evaluate", "Measures a trained machine on its test data.")
+    parser.add_argument(
+        "--num_particles", type=int, default=1000, help="Importance samples per test datum."
+    )
+    parser.add_argument(
+        "--num_chains", type=int, default=1024, help="Chains per direction of the log Z estimate."
+    )
+    parser.add_argument(
+        "--num_temperatures", type=int, default=1000, help="Temperatures of the log Z estimate."
+    )
+    parser.add_argument(
+        "--num_generated", type=int, default=1000, help="Dreams compared with training data."
+    )
+    parser.add_argument(
+        "--num_test", type=int | None, default=None, help="The number of test data; all if not set."
+    )
+    parser.add_argument(
+        "--output", type=str | None, default=None, help="The report; RUN/evaluation.json if not set."
+    )
+    settings = parser.parse_args(arguments)
+    trained = load_machine(settings)
+    trained.data.prepare_data()
+    trained.data.setup("test")
+    report = measure(trained, settings)
+    output = Path(settings.output or trained.folder / "evaluation.json")
+    write_json(output, report)
+    print(json.dumps(report, indent=2))
+    print(output)
+
+
+def measure(trained: Trained, settings: Any) -> dict[str, Any]:
+    r"""Returns the report of a machine on its test data."""
+    start = time.perf_counter()
+    machine, data = trained.machine, trained.data
+    noisy = torch.cat(list(data.test_dataloader()))[: settings.num_test]
+    log_z = estimate_log_z(
+        machine.prior.ising().detach(),
+        num_chains=settings.num_chains,
+        num_temperatures=settings.num_temperatures,
+    )
+    machine.prior.log_z.fill_(log_z.value)
+    report: dict[str, Any] = {
+        "version": qahm_torch.__version__,
+        "checkpoint": str(trained.checkpoint),
+        "num_test": len(noisy),
+        "prior": {"log_z": log_z._asdict()},
+        "likelihood": _likelihood(trained, noisy, log_z, settings.num_particles),
+        "reconstruction_mse": {
+            f"hidden_layer_{k}": reconstruction_error(machine, noisy, depth=k)
+            for k in range(1, len(machine.generator.layers) + 1)
+        },
+        "nearest_training_distance": _nearest(trained, settings.num_generated),
+    }
+    if machine.num_classes:
+        report["classification_accuracy"] = classification_accuracy(machine, noisy)
+    return {**report, "seconds": time.perf_counter() - start}
+
+
+def _likelihood(
+    trained: Trained, data: torch.Tensor, log_z: LogZ, num_particles: int
+) -> dict[str, Any]:
+    machine = trained.machine
+    result = log_likelihood(machine, data, log_z=log_z, num_particles=num_particles)
+    output = machine.generator.output
+    parts = output.parts if isinstance(output, Concatenated) else [output]
+    is_density = any(isinstance(part, ContinuousSpins) for part in parts)
+    levels = trained.data.num_levels if is_density else None
+    bits = {
+        name: bits_per_dimension(getattr(result, name), machine.num_pixels, levels)
+        for name in ("value", "lower", "upper")
+    }
+    return {"nats": result._asdict(), "bits_per_pixel": bits, "dequantized": is_density}
+
+
+def _nearest(trained: Trained, num_generated: int) -> dict[str, float]:
+    r"""Returns mean Euclidean distances, in pixels of [-1, 1], to the nearest training datum.
+
+    Mean pixels of dreams are compared as the pictures are, pixel samples as the model is; the
+    distance of test data is the measure of both.
+    """
+    machine, pixels = trained.machine, trained.machine.num_pixels
+    machine.prior.sampler = GibbsSampler(1000)
+    dream = machine.dream(num_generated)
+    train = trained.data.train[:, :pixels]
+    queries = {
+        "generated_means": machine.generator.mean(dream[-2]).detach()[:, :pixels],
+        "generated_samples": dream[-1][:, :pixels],
+        "test": trained.data.test[:num_generated, :pixels],
+    }
+    return {k: float(nearest_neighbors(v, train).distance.mean()) for k, v in queries.items()}

@@ -1,0 +1,74 @@
+r"""`qahm fit`, `validate` and `test`: Lightning runs from YAML."""
+
+from __future__ import annotations
+
+__all__ = ["QahmCLI", "run"]
+
+import sys
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from qahm_torch.training import CheckpointOnException, RunConfig, freeze, load_weights
+
+RUNS = "runs"
+
+
+class QahmCLI(LightningCLI):
+    r"""Lightning's command line, with run folders by name and fine-tuning."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--name", type=str, default="run", help="The run folder is runs/NAME/version_N."
+        )
+        parser.add_argument(
+            "--finetune",
+            type=str | None,
+            default=None,
+            help="A checkpoint or run folder whose weights and chains the training starts from, "
+            "with the settings of this run. (To resume a run as it was, use --ckpt_path.)",
+        )
+        parser.add_argument(
+            "--freeze",
+            type=list[str],
+            default=[],
+            help="Prefixes of the names of parameters that are not trained, such as "
+            "[machine.recognition].",
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        if self._get(self.config_init, "trainer.logger") is None:
+            # The same folder for both: each would count versions for itself.
+            csv = CSVLogger(RUNS, self._get(self.config_init, "name"))
+            board = TensorBoardLogger(RUNS, csv.name, version=f"version_{csv.version}")
+            kwargs = {**kwargs, "logger": [csv, board]}
+        trainer = super().instantiate_trainer(**kwargs)
+        trainer.callbacks.append(CheckpointOnException())
+        return trainer
+
+    def before_fit(self) -> None:
+        source = self._get(self.config_init, "finetune")
+        if source is not None:
+            load_weights(self.model, source)
+        freeze(self.model, self._get(self.config_init, "freeze"))
+
+    def after_fit(self) -> None:
+        if self.trainer.is_global_zero and self.trainer.log_dir is not None:
+            print(f"run folder: {self.trainer.log_dir}")
+
+
+def run(arguments: list[str]) -> None:
+    r"""Runs `fit`, `validate` or `test` with the rest of the command line."""
+    QahmCLI(
+        pl.LightningModule,
+        pl.LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        save_config_callback=RunConfig,
+        save_config_kwargs={"overwrite": True},
+        # Lightning warns where arguments are given twice.
+        args=None if arguments == sys.argv[1:] else arguments,
+    )

@@ -130,6 +130,13 @@ def test_size_equals_the_reference(shape, phi):
     assert effective_sample_size(x).item() == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("phi", [-0.9, -0.7, 0.5])
+def test_sizes_of_many_short_chains_equal_the_reference(phi):
+    x = autoregressive(phi, 31, 80, seed=2).reshape(31, 2, 40)
+    expected = [reference_size(column.numpy()) for column in x.unbind(-1)]
+    assert effective_sample_size(x).tolist() == pytest.approx(expected, rel=1e-9)
+
+
 def test_size_counts_chains_apart_for_little():
     x = normal(500, 4)
     assert effective_sample_size(x + 10 * torch.arange(4)) < 20 < effective_sample_size(x) / 50
@@ -181,14 +188,15 @@ def test_r_hat_of_balanced_spins_is_that_of_their_location():
     assert split_r_hat(torch.cat([spins, -spins], 1)).isfinite()
 
 
-@pytest.mark.parametrize("value", [0.0, 0.1, 1e9])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e9 / 3])
 @pytest.mark.parametrize("diagnostic", DIAGNOSTICS)
 def test_a_scalar_that_never_changes_gives_nan(diagnostic, value):
-    assert diagnostic(torch.full((11, 3), value)).isnan().all()
+    for shape in [(4, 1), (11, 3), (100, 7)]:
+        assert diagnostic(torch.full(shape, value, dtype=torch.float64)).isnan().all()
 
 
 def test_chains_stuck_apart():
-    x = torch.tensor([0.1, 0.7, 0.7]).expand(20, 3)
+    x = torch.tensor([0.1, 0.7, 0.7], dtype=torch.float64).expand(20, 3)
     assert split_r_hat(x) == torch.inf
     assert effective_sample_size(x) < 6
     assert autocorrelation_time(x).item() == pytest.approx(39)

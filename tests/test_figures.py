@@ -68,6 +68,8 @@ def test_grids_of_any_size_keep_their_pixels_whole(tmp_path, num_images, shape):
     scale = max(1, round(96 / max(shape)))
     assert set(np.unique(pixels)) == {0, 255}
     assert (pixels == 0).sum() == images.numel() * scale**2
+    if num_images == 1:
+        assert pixels.shape == (32 + scale * shape[0], 32 + scale * shape[1])
 
 
 def test_captions_stand_under_their_images():
@@ -147,9 +149,10 @@ def test_curves_of_one_quantity_share_a_panel():
     assert [axes.get_legend() is None for axes in panels] == [False, False, True]
 
 
-def test_as_many_panels_as_quantities():
-    figure = learning_curves({f"metric {i}": ([0], [float(i)]) for i in range(7)})
-    assert len(figure.axes) == 7
+def test_as_many_panels_as_quantities_on_common_steps():
+    panels = learning_curves({f"metric {i}": ([i], [0.5]) for i in range(7)}).axes
+    assert len(panels) == 7
+    assert len({axes.get_xlim() for axes in panels}) == 1
 
 
 def test_values_that_are_not_finite_are_drawn_without_a_warning(tmp_path):

@@ -77,7 +77,7 @@ def test_a_member_is_its_own_neighbor_at_distance_zero():
     assert not found.distance.any()
 
 
-@pytest.mark.parametrize("scale", [1e-25, 1e25])
+@pytest.mark.parametrize("scale", [1e-25, 3e-23, 1e-22, 1e25])
 def test_squares_beyond_the_range_of_float32(scale):
     check(normal(20, 8) * scale, normal(50, 8, seed=1) * scale)
 
@@ -92,6 +92,23 @@ def test_autocast_and_reduced_precision_change_nothing():
         check(queries, references)
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["highest", "high"])
+def test_equals_brute_force_on_a_cuda_device(precision):
+    queries, references = normal(200, 256), normal(5000, 256, seed=1)
+    references = references[:1] + 1e-3 * references
+    queries = references[:200] + 1e-3 * queries
+    expected = nearest_neighbors(queries, references)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        found = nearest_neighbors(queries.cuda(), references.cuda())
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert torch.equal(found.index.cpu(), expected.index)
+    torch.testing.assert_close(found.distance.cpu(), expected.distance)
 
 
 def test_no_query_gives_empty_results():

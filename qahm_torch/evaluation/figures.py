@@ -306,7 +306,7 @@ def _draw_panels(panels: Sequence[_Panel]) -> Figure:
     # A title brings its own space above it.
     top = 0 if titled else MARGIN_PIXELS
     height = top + sum(rows + TITLE_PIXELS * titled for rows, _ in sizes) + MARGIN_PIXELS
-    # Matplotlib cuts a size in inches down to whole pixels: rounding must not cost one.
+    # Older Matplotlib cuts a size down to whole pixels: rounding must not cost one.
     figure = Figure(((width + 0.01) / DPI, (height + 0.01) / DPI), DPI, facecolor="white")
     bottom = height - top
     for panel, mosaic, (rows, columns) in zip(panels, mosaics, sizes, strict=True):

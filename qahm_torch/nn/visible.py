@@ -534,7 +534,7 @@ class _LogNormalizer(Function):
     def forward(parameters: Tensor) -> Tensor:
         # log(2 sinh x / x) = x + log(2 t / ((1 + t) x)) with t = tanh x: no digits are lost at 0
         # and nothing overflows. In place, because fresh memory costs more than the arithmetic.
-        x = parameters.abs().clamp_(min=torch.finfo(parameters.dtype).tiny)
+        x = parameters.abs().clamp(min=torch.finfo(parameters.dtype).tiny)
         t = torch.tanh(x)
         return (t + 1).mul_(x).reciprocal_().mul_(t).log_().add_(x).add_(math.log(2))
 
@@ -558,10 +558,10 @@ class _Langevin(Function):
         # The truncated fraction bounds L(x) from above, also with the square cut off (which keeps
         # it finite), because L(x) / x decreases. The direct formula increases. So the smaller of
         # the two is the right one, and no mask is needed, which would be slower.
-        near = x / _fraction(x.square().clamp_(max=1))
-        x.clamp_(min=_CROSSOVER)
+        near = x / _fraction(x.square().clamp(max=1))
+        x = x.clamp(min=_CROSSOVER)
         far = torch.tanh(x).reciprocal_().sub_(x.reciprocal_())
-        return near.clamp_(max=far).copysign_(parameters)
+        return torch.minimum(near, far).copysign_(parameters)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:

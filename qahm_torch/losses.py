@@ -22,6 +22,7 @@ def wake_loss(
     visible: Tensor,
     negative: Samples | None = None,
     view: View | None = None,
+    unit_weights: Tensor | None = None,
 ) -> Tensor:
     r"""Returns the loss of the wake phase, which trains the generator and the prior.
 
@@ -36,6 +37,8 @@ def wake_loss(
         visible: Data of shape (*, N_visible).
         negative: Samples of the prior for its negative phase; None to call the prior's sampler.
         view: What the recognition network sees of the data; None for all of it.
+        unit_weights: Weights of the visible units' log-probabilities, of shape (N_visible,); None
+            for 1, the log-likelihood.
 
     References:
         | The wake-sleep algorithm for unsupervised neural networks (Hinton et al., 1995)
@@ -43,7 +46,7 @@ def wake_loss(
     """
     with torch.no_grad():
         states = machine.recognition.sample(visible if view is None else view(visible))
-    return -machine.log_joint([visible, *states], negative).mean()
+    return -machine.log_joint([visible, *states], negative, unit_weights).mean()
 
 
 def sleep_loss(machine: HelmholtzMachine, deepest: Tensor, view: View | None = None) -> Tensor:
@@ -79,6 +82,7 @@ def reweighted_wake_loss(
     num_particles: int,
     negative: Samples | None = None,
     view: View | None = None,
+    unit_weights: Tensor | None = None,
 ) -> ReweightedLoss:
     r"""Returns the losses of the wake phase of reweighted wake-sleep.
 
@@ -97,6 +101,8 @@ def reweighted_wake_loss(
         num_particles: The number of hidden states K per datum.
         negative: Samples of the prior for its negative phase; None to call the prior's sampler.
         view: What the recognition network sees of the data; None for all of it.
+        unit_weights: Weights of the visible units' log-probabilities, of shape (N_visible,); None
+            for 1, the log-likelihood.
 
     References:
         | Reweighted wake-sleep (Bornschein & Bengio, 2014)
@@ -105,7 +111,7 @@ def reweighted_wake_loss(
     seen = visible if view is None else view(visible)
     states, log_q = machine.infer(seen, num_particles)
     expanded = visible.expand(num_particles, *visible.shape)
-    log_p = machine.log_joint([expanded, *states], negative)
+    log_p = machine.log_joint([expanded, *states], negative, unit_weights)
     log_w = (log_p - log_q).detach()
     normalized = torch.softmax(log_w, 0)
     return ReweightedLoss(

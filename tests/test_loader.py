@@ -107,6 +107,14 @@ def test_an_abandoned_pass_is_followed_by_the_next_epoch():
     assert epochs(loader, 1) == reference[1:]
 
 
+def test_an_abandoned_pass_that_was_resumed_is_followed_by_the_next_epoch():
+    loader, resumed = make(), make()
+    next(iter(loader))
+    resumed.load_state_dict(loader.state_dict())
+    next(iter(resumed))
+    assert epochs(resumed, 1) == epochs(make(), 2)[1:]
+
+
 def test_iter_alone_moves_nothing():
     loader = make()
     iter(loader)
@@ -138,7 +146,8 @@ def test_trainer_tells_a_new_loader_where_to_begin():
 
 
 def test_ranks_share_the_rows():
-    shares = [flat(epochs(make(rank=rank, num_ranks=3), 1)[0]) for rank in range(3)]
+    loaders = [make(batch_size=5, rank=rank, num_ranks=3) for rank in range(3)]
+    shares = [flat(epochs(loader, 1)[0]) for loader in loaders]
     assert [len(share) for share in shares] == [3, 3, 3]
     assert len(set(flat(shares))) == 9
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from models import random_ising
@@ -6,7 +8,7 @@ from qahm_torch import CouplingGraph
 from qahm_torch.ising import exact_log_partition
 from qahm_torch.samplers import annealed_log_z, estimate_log_z, exact_log_z
 
-FAST = {"num_chains": 256, "num_temperatures": 150}
+FAST = {"num_chains": 256, "num_temperatures": 100}
 
 
 def seeded(seed):
@@ -32,7 +34,7 @@ def test_twin_of_a_hotter_model_is_outside():
 
 
 def test_sparse_path_agrees_with_the_tree_decomposition():
-    graph = CouplingGraph(300, [(i, i + 1) for i in range(299)])
+    graph = CouplingGraph(260, [(i, i + 1) for i in range(259)])
     ising = random_ising(graph, 0.5)
     exact = exact_log_z(ising)
     bracket = annealed_log_z(ising, generator=seeded(0), **FAST)
@@ -44,8 +46,8 @@ def test_exact_by_treewidth_equals_enumeration():
     wide = random_ising(CouplingGraph(21, ising.graph.edges))
     wide.h[:18], wide.h[18:] = ising.h, 0
     wide.J.copy_(ising.J)
-    expected = exact_log_partition(ising).item() + 3 * torch.tensor(2.0).log().item()
-    assert exact_log_z(wide) == pytest.approx(expected, abs=1e-9)
+    expected = exact_log_partition(ising).item() + 3 * math.log(2)
+    assert exact_log_z(wide) == pytest.approx(expected, abs=1e-6)
 
 
 def test_too_large_and_entangled_has_no_exact_value():

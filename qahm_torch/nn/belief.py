@@ -108,8 +108,9 @@ class BeliefNetwork(nn.Module):
 
         Arguments:
             states: The input and the states of all layers, in order; each of shape (*, width).
-            observed: Where the units of the last layer count, of a shape that broadcasts to it
-                (True = counts); None for all. Units that do not count are summed out.
+            observed: Where the units of the last layer count (True = counts), of a shape that
+                broadcasts to it; None for all. Units that do not count are summed out. Numbers
+                weigh the units' log-probabilities.
 
         Raises:
             ValueError: If there are not as many states as widths.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from qahm_torch.nn.belief import BeliefNetwork, Draw
 from qahm_torch.nn.prior import QuantumPriorLayer
 from qahm_torch.nn.visible import Concatenated, OneHot
+from qahm_torch.samplers import Samples
 
 # Importance sampling is cut into pieces of about so many rows, which fit into the cache.
 ROWS_PER_CHUNK = 20_000
@@ -86,14 +87,17 @@ class HelmholtzMachine(nn.Module):
         return self.log_weights(visible, 1)[0]
 
     def log_joint(
-        self, states: Sequence[Tensor], negative: Tensor | None = None, observed: Tensor | None = None
+        self,
+        states: Sequence[Tensor],
+        negative: Tensor | Samples | None = None,
+        observed: Tensor | None = None,
     ) -> Tensor:
         r"""Returns :math:`\log p(v, u_1, \dots, u_L)` in nats, of shape (*).
 
         Arguments:
             states: The states [v, u_1, ..., deepest], each (*, width).
             negative: Samples of the prior to use for its gradient (see `QuantumPriorLayer`).
-            observed: Which visible units count, broadcastable to v; None for all.
+            observed: Which visible units count, or how much, broadcastable to v; None for all.
         """
         prior = self.prior.log_prob(states[-1], negative)
         return prior + self.generator.log_prob(states[::-1], observed)

@@ -329,7 +329,7 @@ class ContinuousSpins(VisibleDistribution):
         # Below the machine precision the density is flat, and zero could not be divided by.
         x = parameters.abs().clamp_(min=torch.finfo(parameters.dtype).eps)
         tail = _uniform(parameters, generator).mul_(torch.expm1(-2 * x)).log1p_()
-        draws = tail.div_(x).add_(1).clamp_(-1, 1)
+        draws = tail.div_(x).add_(1).clamp_(min=-1)
         return torch.where(parameters < 0, -draws, draws)
 
     def mean(self, parameters: Tensor) -> Tensor:
@@ -532,8 +532,8 @@ class _LogNormalizer(Function):
 
     @staticmethod
     def forward(parameters: Tensor) -> Tensor:
-        # log(2 sinh x / x) = x + log(2 t / ((1 + t) x)) with t = tanh x: no digits are lost at 0
-        # and nothing overflows. In place, because fresh memory costs more than the arithmetic.
+        # log(2 sinh x / x) = x + log(2 t / ((1 + t) x)) with t = tanh x loses no digits at 0 and
+        # never overflows. In place, because fresh memory costs more time than the arithmetic.
         x = parameters.abs().clamp(min=torch.finfo(parameters.dtype).tiny)
         t = torch.tanh(x)
         return (t + 1).mul_(x).reciprocal_().mul_(t).log_().add_(x).add_(math.log(2))

@@ -112,6 +112,11 @@ class WakeSleep(PriorModule):
         num_val_particles: The particles per datum of the validation and test likelihood.
         wake_phi: The weight of the recognition network's wake loss (reweighted only).
         sleep_phi: The weight of its sleep loss.
+        warmup_epochs: The epochs of plain wake-sleep before a reweighted objective sets in, whose
+            weights say little while the generator is still far from the data.
+        class_weight: The weight of the class units' log-probability in the wake phase. Above 1,
+            hidden states are drawn to tell classes apart, at some cost in likelihood; what is
+            evaluated always has weight 1.
         hide_classes: The probability with which a datum's class is hidden from recognition, so
             that the network learns to infer without it. Needs a machine with class units.
         optimizer: Returns the optimizer of parameter groups.
@@ -136,6 +141,8 @@ class WakeSleep(PriorModule):
         num_val_particles: int = 10,
         wake_phi: float = 1.0,
         sleep_phi: float = 1.0,
+        warmup_epochs: int = 0,
+        class_weight: float = 1.0,
         hide_classes: float = 0.0,
         optimizer: OptimizerCallable = partial(torch.optim.Adam, lr=1e-3),  # noqa: B008
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -148,15 +155,20 @@ class WakeSleep(PriorModule):
             raise ValueError(f"{num_particles} and {num_val_particles} particles; 1 is the least")
         if not 0 <= hide_classes <= 1:
             raise ValueError(f"hide_classes is {hide_classes}, but a probability is 0 to 1")
-        if hide_classes > 0 and machine.num_classes == 0:
-            raise ValueError(f"hide_classes is {hide_classes}, but the machine has no class units")
+        if (hide_classes > 0 or class_weight != 1) and machine.num_classes == 0:
+            raise ValueError(
+                f"hide_classes is {hide_classes} and class_weight {class_weight}, but the machine "
+                "has no class units"
+            )
         self.machine = machine
         self.objective = objective
         self.num_particles = num_particles
         self.num_val_particles = num_val_particles
         self.wake_phi = wake_phi
         self.sleep_phi = sleep_phi
+        self.warmup_epochs = warmup_epochs
         self.hide_classes = hide_classes
+        self.register_buffer("unit_weights", _unit_weights(machine, class_weight), persistent=False)
 
     @property
     def prior(self) -> QuantumPriorLayer:
@@ -165,18 +177,8 @@ class WakeSleep(PriorModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self.negative = self.prior.draw()
         sleep = sleep_loss(self.machine, self._seeds(self.negative), self._view())
+        loss = self._wake_loss(batch, self.negative) + self.sleep_phi * sleep
         self.log("train/sleep_phi", sleep.detach())
-        if self.objective == "wake-sleep":
-            wake = wake_loss(self.machine, batch, self.negative, self._view())
-            self.log("train/wake_theta", wake.detach())
-            loss = wake + self.sleep_phi * sleep
-        else:
-            wake = reweighted_wake_loss(
-                self.machine, batch, self.num_particles, self.negative, self._view()
-            )
-            self.log("train/wake_theta", wake.theta.detach())
-            self.log("train/wake_phi", wake.phi.detach())
-            loss = wake.theta + self.wake_phi * wake.phi + self.sleep_phi * sleep
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
 
@@ -185,6 +187,19 @@ class WakeSleep(PriorModule):
 
     def test_step(self, batch: Tensor, batch_idx: int) -> None:
         self._evaluate(batch, "test")
+
+    def _wake_loss(self, batch: Tensor, negative: Samples) -> Tensor:
+        settings = {"view": self._view(), "unit_weights": self.unit_weights}
+        if self.objective == "wake-sleep" or self.current_epoch < self.warmup_epochs:
+            wake = wake_loss(self.machine, batch, negative, **settings)
+            self.log("train/wake_theta", wake.detach())
+            return wake
+        parts = reweighted_wake_loss(
+            self.machine, batch, self.num_particles, negative, **settings
+        )
+        self.log("train/wake_theta", parts.theta.detach())
+        self.log("train/wake_phi", parts.phi.detach())
+        return parts.theta + self.wake_phi * parts.phi
 
     def _evaluate(self, batch: Tensor, stage: str) -> None:
         value = self.machine.log_prob(batch, self.num_val_particles).mean()
@@ -209,6 +224,14 @@ class WakeSleep(PriorModule):
         if self.hide_classes == 0:
             return None
         return partial(hide, num_pixels=self.machine.num_pixels, probability=self.hide_classes)
+
+
+def _unit_weights(machine: HelmholtzMachine, class_weight: float) -> Tensor | None:
+    if class_weight == 1:
+        return None
+    weights = torch.ones(machine.num_pixels + machine.num_classes)
+    weights[machine.num_pixels :] = class_weight
+    return weights
 
 
 class MaximumLikelihood(PriorModule):

@@ -1,0 +1,221 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import CONFIGS, fit, same_weights, small_config, weights_of, write_config
+
+import qahm_torch
+from qahm_torch.cli import main
+from qahm_torch.training import find_checkpoint, load_run
+
+PNG = b"\x89PNG"
+
+
+def test_fit_leaves_a_whole_run_folder(fitted):
+    assert fitted.parts[-3:] == ("runs", "digits", "version_0")
+    names = {p.name for p in fitted.iterdir()}
+    assert {"config.yaml", "metrics.csv", "hparams.yaml", "checkpoints", "pictures"} <= names
+    assert [p for p in fitted.glob("events.out.tfevents.*") if p.stat().st_size > 0]
+    assert (fitted / "checkpoints" / "last.ckpt").is_file()
+    assert len(list((fitted / "pictures").glob("*.png"))) == 2
+    header = (fitted / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/loss", "val/log_likelihood", "val/accuracy", "prior/log_z"} <= set(header)
+    assert "widths" in (fitted / "config.yaml").read_text()
+    assert list(fitted.parent.parent.iterdir()) == [fitted.parent]
+
+
+def test_generate_draws_dreams(fitted, tmp_path, capsys):
+    out, tensor = tmp_path / "dreams.png", tmp_path / "dreams.pt"
+    arguments = ["--num", "7", "--sweeps", "20", "--output", str(out), "--tensor", str(tensor)]
+    assert main(["generate", str(fitted), *arguments]) == 0
+    assert capsys.readouterr().out.split() == [str(out), str(tensor)]
+    assert out.read_bytes().startswith(PNG)
+    dreams = torch.load(tensor, weights_only=True)
+    assert dreams.shape == (7, 74) and dreams.abs().max() <= 1
+    assert (dreams[:, 64:].sum(-1) == -8).all()  # one class each
+    main(["generate", str(fitted), *arguments])
+    assert torch.equal(torch.load(tensor, weights_only=True), dreams)
+    main(["generate", str(fitted), *arguments, "--seed", "1"])
+    assert not torch.equal(torch.load(tensor, weights_only=True), dreams)
+
+
+def test_evaluate_reports_numbers_as_json(fitted, tmp_path, capsys):
+    out = tmp_path / "report.json"
+    sizes = "--num_particles 5 --num_temperatures 20 --num_chains 32 --num_generated 20"
+    arguments = [*sizes.split(), "--num_test", "50", "--output", str(out)]
+    assert main(["evaluate", str(fitted), *arguments]) == 0
+    report = json.loads(out.read_text())
+    printed = capsys.readouterr().out
+    assert json.loads(printed[: printed.rindex("}") + 1]) == report
+    assert report["version"] == qahm_torch.__version__
+    assert report["checkpoint"] == str(find_checkpoint(fitted))
+    assert report["num_test"] == 50
+    nats, bits = report["likelihood"]["nats"], report["likelihood"]["bits_per_pixel"]
+    assert nats["lower"] <= nats["value"] and nats["num_particles"] == 5
+    assert bits["value"] <= bits["lower"]
+    log_z = report["prior"]["log_z"]
+    assert log_z["lower"] <= log_z["value"] <= log_z["upper"]
+    assert set(report["reconstruction_mse"]) == {"hidden_layer_1", "hidden_layer_2"}
+    assert all(0 < error < 4 for error in report["reconstruction_mse"].values())
+    assert 0 <= report["classification_accuracy"] <= 1
+    distances = report["nearest_training_distance"]
+    assert set(distances) == {"generated_means", "generated_samples", "test"}
+    assert all(distance > 0 for distance in distances.values())
+
+
+def test_report_draws_three_figures(fitted, tmp_path, capsys):
+    arguments = ["--num", "10", "--sweeps", "20", "--output", str(tmp_path / "figures")]
+    assert main(["report", str(fitted), *arguments]) == 0
+    names = ["generated.png", "reconstructed.png", "learning_curves.png"]
+    paths = [tmp_path / "figures" / name for name in names]
+    assert capsys.readouterr().out.split() == [str(path) for path in paths]
+    assert all(path.read_bytes().startswith(PNG) for path in paths)
+
+
+def test_without_a_command_the_usage_is_told(capsys):
+    assert main([]) == 2
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out.count("usage: qahm COMMAND") == 2
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == qahm_torch.__version__
+
+
+def test_unknown_command_is_named(capsys):
+    assert main(["train"]) == 2
+    captured = capsys.readouterr()
+    assert "no command 'train'; there are fit, validate, test" in captured.out + captured.err
+
+
+@pytest.mark.parametrize("command", ["generate", "evaluate", "report"])
+def test_missing_run_is_told_in_one_line(command, tmp_path, capsys):
+    missing = str(tmp_path / "runs" / "none")
+    assert main([command, missing]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"qahm: error: {missing} does not exist")
+
+
+def test_corrupt_checkpoint_is_told_in_one_line(fitted, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "cut.ckpt"
+    path.write_bytes(find_checkpoint(fitted).read_bytes()[:5000])
+    assert main(["generate", str(path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"qahm: error: {path} cannot be read as a checkpoint")
+    monkeypatch.setenv("QAHM_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        main(["generate", str(path)])
+
+
+@pytest.mark.parametrize(
+    ("place", "key"),
+    [
+        (("trainer",), "max_epoch"),
+        (("model", "init_args"), "num_particle"),
+        (("model", "init_args", "machine", "init_args"), "generatr"),
+        (("data", "init_args"), "batchsize"),
+    ],
+)
+def test_unknown_key_of_a_config_is_named(place, key, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = small_config()
+    node = config
+    for name in place:
+        node = node[name]
+    node[key] = 3
+    with pytest.raises(SystemExit) as caught:
+        main(["fit", "--config", write_config(tmp_path, config)])
+    assert caught.value.code not in (0, None)
+    assert key in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_error_of_a_setting_is_told_in_its_own_words(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = small_config()
+    config["model"]["init_args"]["hide_classes"] = 1.5
+    try:
+        status = main(["fit", "--config", write_config(tmp_path, config)])
+    except SystemExit as error:
+        status = error.code
+    assert status in (1, 2)
+    assert "hide_classes is 1.5, but a probability is 0 to 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_configs_parse(path, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(["fit", "--config", str(path), "--print_config"])
+    assert caught.value.code == 0
+    assert "class_path" in capsys.readouterr().out
+
+
+def test_finetuning_starts_from_the_weights_of_a_run(fitted, tmp_path):
+    config = small_config(num_samples=20)
+    prior = config["model"]["init_args"]["machine"]["init_args"]["prior"]["init_args"]
+    prior["sampler"] = {"class_path": "qahm_torch.ExactSampler"}
+    config["model"]["init_args"]["optimizer"]["init_args"]["lr"] = 0.0
+    config["model"]["init_args"].pop("lr_scheduler")
+    config["trainer"]["max_epochs"] = 1
+    tuned = load_run(fit(tmp_path, config, "--finetune", str(fitted)))
+    assert same_weights(weights_of(tuned.module), weights_of(load_run(fitted).module))
+    assert tuned.module.prior.num_samples == 20
+    assert repr(tuned.module.prior.sampler) == "ExactSampler()"
+
+
+def test_finetuning_leaves_frozen_parts(fitted, tmp_path):
+    arguments = ["--finetune", str(fitted), "--freeze", "[machine.recognition,machine.prior]"]
+    config = small_config()
+    config["trainer"]["max_epochs"] = 1
+    tuned = load_run(fit(tmp_path, config, *arguments))
+    before, after = weights_of(load_run(fitted).module), weights_of(tuned.module)
+    frozen = ("machine.recognition", "machine.prior")
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) == name.startswith(frozen), name
+
+
+def test_finetuning_from_nowhere_is_told_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_config(tmp_path, small_config())
+    assert main(["fit", "--config", path, "--finetune", "runs/none"]) == 1
+    assert "qahm: error: runs/none does not exist" in capsys.readouterr().err
+
+
+def test_freezing_what_is_not_there_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_config(tmp_path, small_config())
+    assert main(["fit", "--config", path, "--freeze", "[machine.encoder]"]) == 1
+    assert "no parameter begins with 'machine.encoder'" in capsys.readouterr().err
+
+
+def test_validate_and_test_take_the_configuration_of_the_run(fitted, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = write_config(tmp_path, small_config())
+    checkpoint = str(find_checkpoint(fitted))
+    for command, key in (("validate", "val/log_likelihood"), ("test", "test/log_likelihood")):
+        arguments = ["--config", path, "--ckpt_path", checkpoint, "--trainer.limit_test_batches", "1"]
+        assert main([command, *arguments]) == 0
+        assert key in capsys.readouterr().out
+
+
+def test_help_loads_neither_torch_nor_lightning():
+    code = (
+        "import sys, qahm_torch.cli as cli; status = cli.main(['--help']); "
+        "print(sorted({'torch', 'pytorch_lightning', 'numpy'} & set(sys.modules)), status)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert "usage: qahm COMMAND" in answer.stdout
+    assert answer.stdout.splitlines()[-1] == "[] 0"
+
+
+def test_module_and_script_are_one_command():
+    answer = subprocess.run(
+        [sys.executable, "-m", "qahm_torch.cli", "--version"], capture_output=True, text=True
+    )
+    assert (answer.returncode, answer.stdout.strip()) == (0, qahm_torch.__version__)
+    script = Path(sys.executable).with_name("qahm")
+    if script.exists():
+        assert subprocess.run([script, "dance"], capture_output=True).returncode == 2

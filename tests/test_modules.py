@@ -1,0 +1,209 @@
+import pytest
+import torch
+from small_runs import (
+    Counting,
+    Weighted,
+    digits,
+    metrics_of,
+    quiet_trainer,
+    same_weights,
+    small_machine,
+    weights_of,
+)
+
+from qahm_torch import CouplingGraph, ExactSampler, GibbsSampler, QuantumPriorLayer
+from qahm_torch.ising import all_states
+from qahm_torch.training import BarsAndStripes, MaximumLikelihood, WakeSleep, freeze
+
+
+def adam(lr):
+    return lambda groups: torch.optim.Adam(groups, lr=lr)
+
+
+@pytest.mark.parametrize("objective", ["wake-sleep", "reweighted"])
+def test_training_raises_the_likelihood_and_lowers_the_logged_loss(objective, tmp_path):
+    module = WakeSleep(small_machine(), objective, hide_classes=0.5, optimizer=adam(0.02))
+    trainer = quiet_trainer(tmp_path, max_epochs=8)
+    trainer.fit(module, digits())
+    assert trainer.global_step == 8 * 4
+    metrics = metrics_of(trainer)
+    steps, losses = metrics["train/loss"]
+    assert steps == list(range(32))
+    assert sum(losses[-4:]) / 4 < losses[0] - 10
+    _, likelihoods = metrics["val/log_likelihood"]
+    assert len(likelihoods) == 8 and likelihoods[-1] > likelihoods[0] + 10
+
+
+@pytest.mark.parametrize("objective", ["wake-sleep", "reweighted"])
+def test_logged_loss_is_the_weighted_sum_of_its_parts(objective, tmp_path):
+    module = WakeSleep(small_machine(), objective, wake_phi=0.5, sleep_phi=2.0)
+    trainer = quiet_trainer(tmp_path, max_steps=2, limit_val_batches=0)
+    trainer.fit(module, digits())
+    metrics = {name: torch.tensor(values) for name, (_, values) in metrics_of(trainer).items()}
+    total = metrics["train/wake_theta"] + 2 * metrics["train/sleep_phi"]
+    if objective == "reweighted":
+        total = total + 0.5 * metrics["train/wake_phi"]
+    torch.testing.assert_close(metrics["train/loss"], total)
+
+
+@pytest.mark.parametrize("objective", ["wake-sleep", "reweighted"])
+def test_sampler_is_called_once_per_update_and_never_in_validation(objective, tmp_path):
+    sampler = Counting(GibbsSampler(1))
+    module = WakeSleep(small_machine(sampler), objective)
+    trainer = quiet_trainer(tmp_path, max_epochs=2, num_sanity_val_steps=1)
+    trainer.fit(module, digits())
+    assert sampler.calls == trainer.global_step == 8
+    trainer.validate(module, digits(), verbose=False)
+    trainer.test(module, digits(num_val=400, num_test=50), verbose=False)
+    assert sampler.calls == 8
+
+
+def test_weighted_negative_samples_train(tmp_path):
+    module = WakeSleep(small_machine(Weighted()), "wake-sleep", optimizer=adam(0.02))
+    trainer = quiet_trainer(tmp_path, max_epochs=6, limit_val_batches=0)
+    trainer.fit(module, digits())
+    _, losses = metrics_of(trainer)["train/loss"]
+    assert sum(losses[-4:]) / 4 < losses[0] - 10
+
+
+def test_log_z_is_exact_after_validation(tmp_path):
+    module = WakeSleep(small_machine(), optimizer=adam(0.05))
+    trainer = quiet_trainer(tmp_path)
+    trainer.fit(module, digits())
+    stored = float(module.prior.log_z)
+    exact = torch.logsumexp(-module.prior.energy(all_states(6)).detach(), 0)
+    assert stored == pytest.approx(float(exact), abs=1e-4)
+    assert metrics_of(trainer)["prior/log_z"][1] == pytest.approx([stored])
+
+
+def test_classes_are_hidden_from_recognition_only_if_there_are_some():
+    machine = small_machine(classes=False)
+    assert machine.num_classes == 0
+    WakeSleep(machine)
+    with pytest.raises(ValueError, match=r"hide_classes is 0\.5, but the machine has no class"):
+        WakeSleep(machine, hide_classes=0.5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objective": "wake"}, "objective is 'wake', not 'wake-sleep' or 'reweighted'"),
+        ({"num_particles": 0}, "0 and 10 particles"),
+        ({"num_val_particles": 0}, "5 and 0 particles"),
+        ({"hide_classes": 1.5}, r"hide_classes is 1\.5"),
+        ({"hide_classes": -0.1}, r"hide_classes is -0\.1"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        WakeSleep(small_machine(), **settings)
+
+
+def test_frozen_parts_stay_and_the_others_move(tmp_path):
+    module = WakeSleep(small_machine(), "reweighted")
+    frozen = ["machine.recognition", "machine.prior.J"]
+    freeze(module, frozen)
+    before = weights_of(module)
+    quiet_trainer(tmp_path, limit_val_batches=0).fit(module, digits())
+    after = weights_of(module)
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) == name.startswith(tuple(frozen)), name
+
+
+def test_freezing_what_is_not_there_names_the_prefix():
+    with pytest.raises(ValueError, match=r"no parameter begins with 'machine\.encoder'; there are"):
+        freeze(WakeSleep(small_machine()), ["machine.encoder"])
+
+
+def test_all_frozen_is_an_error(tmp_path):
+    module = WakeSleep(small_machine())
+    freeze(module, ["machine."])
+    with pytest.raises(ValueError, match="all parameters are frozen"):
+        quiet_trainer(tmp_path).fit(module, digits())
+
+
+def test_prior_has_a_learning_rate_of_its_own():
+    module = WakeSleep(small_machine(), optimizer=adam(0.01), prior_lr=0.5)
+    rest, prior = module.configure_optimizers().param_groups
+    assert rest["lr"] == 0.01 and prior["lr"] == 0.5
+    assert {id(p) for p in prior["params"]} == {id(p) for p in module.prior.parameters()}
+    assert len(rest["params"]) + len(prior["params"]) == len(list(module.parameters()))
+    freeze(module, ["machine.prior"])
+    (only,) = module.configure_optimizers().param_groups
+    assert only["lr"] == 0.01
+
+
+def test_schedule_is_stepped_per_epoch(tmp_path):
+    module = WakeSleep(
+        small_machine(),
+        optimizer=adam(0.01),
+        prior_lr=0.5,
+        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.1),
+    )
+    trainer = quiet_trainer(tmp_path, max_epochs=2, limit_val_batches=0)
+    trainer.fit(module, digits())
+    rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
+    assert rates == pytest.approx([0.0001, 0.005])
+
+
+def exact_loss(layer, data):
+    layer.estimate_log_z()
+    return -layer(data).mean().item()
+
+
+LAYERS = {
+    "visible": lambda sampler: QuantumPriorLayer(9, sampler=sampler, num_samples=100),
+    "hidden": lambda sampler: QuantumPriorLayer(
+        CouplingGraph.bipartite(9, 6), hidden=range(9, 15), sampler=sampler, num_samples=100
+    ),
+    "connected hidden": lambda sampler: QuantumPriorLayer(
+        12, hidden=range(9, 12), sampler=sampler, num_samples=100
+    ),
+}
+
+
+@pytest.mark.parametrize("negative", ["sampler", "data"])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_maximum_likelihood_learns_bars_and_stripes(kind, negative, tmp_path):
+    layer = LAYERS[kind](GibbsSampler(2))
+    with torch.no_grad():
+        layer.J.mul_(4)  # units that are all alike would learn slowly
+    data = BarsAndStripes(side=3, batch_size=70, num_repeats=25)
+    data.setup()
+    before = exact_loss(layer, data.train)
+    module = MaximumLikelihood(layer, negative, optimizer=adam(0.05))
+    trainer = quiet_trainer(tmp_path, max_epochs=20, limit_val_batches=0)
+    trainer.fit(module, data)
+    assert trainer.global_step == 100
+    assert exact_loss(layer, data.train) < before - 1
+
+
+def test_maximum_likelihood_with_weighted_samples(tmp_path):
+    layer = QuantumPriorLayer(4, sampler=Weighted())
+    data = BarsAndStripes(side=2, batch_size=60, num_repeats=40)
+    data.setup()
+    module = MaximumLikelihood(layer, optimizer=adam(0.1))
+    quiet_trainer(tmp_path, max_epochs=20, limit_val_batches=0).fit(module, data)
+    # A maximum of the likelihood has the moments of the data.
+    p = torch.softmax(-layer.energy(all_states(4)).detach(), 0)
+    states = all_states(4)
+    moments = (states.T * p) @ states
+    expected = data.train.T @ data.train / len(data.train)
+    torch.testing.assert_close(moments, expected, rtol=0, atol=0.02)
+
+
+def test_maximum_likelihood_validates_without_the_sampler(tmp_path):
+    sampler = Counting(ExactSampler())
+    layer = QuantumPriorLayer(4, sampler=sampler, num_samples=100)
+    module = MaximumLikelihood(layer)
+    trainer = quiet_trainer(tmp_path, max_epochs=2)
+    data = BarsAndStripes(side=2, batch_size=60, num_repeats=40)
+    trainer.fit(module, data)
+    assert sampler.calls == trainer.global_step == 8
+    logged = metrics_of(trainer)["val/log_likelihood"][1]
+    assert logged[-1] == pytest.approx(-exact_loss(layer, data.val), abs=1e-5)
+
+
+def test_where_the_chains_start_is_checked():
+    with pytest.raises(ValueError, match="negative is 'model', not 'sampler' or 'data'"):
+        MaximumLikelihood(QuantumPriorLayer(4), "model")

@@ -1,0 +1,147 @@
+import os
+import re
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from dwave.samplers import SimulatedAnnealingSampler
+from small_runs import same_weights, small_machine, weights_of
+
+from qahm_torch import DimodSampler, ExactSampler
+from qahm_torch.training import (
+    OptDigits,
+    WakeSleep,
+    find_checkpoint,
+    load_run,
+    load_weights,
+    read_checkpoint,
+)
+
+
+def test_a_loaded_run_has_the_weights_the_chains_and_the_data_of_the_run(fitted):
+    run = load_run(fitted)
+    stored = torch.load(run.checkpoint, weights_only=True)
+    assert not run.module.training
+    assert run.folder == fitted
+    parameters = weights_of(run.module)
+    assert len(parameters) == 10
+    assert all(torch.equal(stored["state_dict"][name], p) for name, p in parameters.items())
+    assert torch.equal(run.module.prior.log_z, stored["state_dict"]["machine.prior.log_z"])
+    assert run.module.prior.chains.shape == (32, 6)
+    assert torch.equal(run.module.prior.chains, stored["prior_chains"])
+    assert isinstance(run.data, OptDigits) and run.data.num_val == 50
+    run.data.setup()
+    assert len(run.data.train) == 400
+
+
+def test_newest_checkpoint_of_a_folder_counts(tmp_path):
+    names = ["version_0/checkpoints/b.ckpt", "version_1/checkpoints/a.ckpt", "version_0/last.ckpt"]
+    for age, name in enumerate(names):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+        os.utime(path, (1000 - age, 1000 - age))
+    assert find_checkpoint(tmp_path) == tmp_path / names[0]
+    assert find_checkpoint(tmp_path / "version_1") == tmp_path / names[1]
+    assert find_checkpoint(str(tmp_path / names[2])) == tmp_path / names[2]
+
+
+@pytest.mark.parametrize("load", [find_checkpoint, load_run])
+def test_missing_checkpoint_is_named(load, tmp_path):
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{tmp_path}/runs/x does not exist")):
+        load(tmp_path / "runs" / "x")
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{tmp_path} has no checkpoint")):
+        load(tmp_path)
+
+
+def truncated(fitted):
+    content = find_checkpoint(fitted).read_bytes()
+    return content[: len(content) // 2]
+
+
+def cut_by_a_byte(fitted):
+    return find_checkpoint(fitted).read_bytes()[:-1]
+
+
+def flipped(fitted):
+    content = bytearray(find_checkpoint(fitted).read_bytes())
+    middle = content.index(b"data.pkl") + 200
+    content[middle : middle + 40] = bytes(40)
+    return bytes(content)
+
+
+BROKEN = {
+    "truncated": truncated,
+    "cut by a byte": cut_by_a_byte,
+    "overwritten within": flipped,
+    "empty": lambda fitted: b"",
+    "zeros": lambda fitted: bytes(1000),
+    "text": lambda fitted: b"hello, world\n" * 20,
+    "picture": lambda fitted: b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+    "noise": lambda fitted: bytes((i * i * 31 + 7 * i) % 251 for i in range(5000)),
+    "start of a zip": lambda fitted: b"PK\x03\x04" + bytes(300),
+    "code": lambda fitted: b"\x80\x02cos\nsystem\n(S'true'\ntR.",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("load", [read_checkpoint, load_run])
+def test_what_is_no_checkpoint_is_an_error_of_one_line_that_names_it(load, kind, fitted, tmp_path):
+    path = tmp_path / "broken.ckpt"
+    path.write_bytes(BROKEN[kind](fitted))
+    with pytest.raises(ValueError, match=re.escape(str(path))) as caught:
+        load(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [torch.ones(3), {"weights": torch.ones(3)}, [1, 2]])
+def test_another_torch_file_is_no_lightning_checkpoint(content, tmp_path):
+    path = tmp_path / "other.pt"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=re.escape(f"{path} holds no Lightning checkpoint")):
+        read_checkpoint(path)
+
+
+def save_without_configuration(folder, module):
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(folder / "plain.ckpt")
+    return folder / "plain.ckpt"
+
+
+def test_checkpoint_without_configuration_has_weights_but_is_no_run(tmp_path):
+    module = WakeSleep(small_machine())
+    path = save_without_configuration(tmp_path, module)
+    with pytest.raises(ValueError, match=re.escape(f"{path} carries no configuration")):
+        load_run(path)
+    other = WakeSleep(small_machine())
+    assert not same_weights(weights_of(other), weights_of(module))
+    load_weights(other, path)
+    assert same_weights(weights_of(other), weights_of(module))
+
+
+@pytest.mark.parametrize("sampler", [ExactSampler(), DimodSampler(SimulatedAnnealingSampler())])
+def test_weights_go_into_a_model_with_another_sampler(sampler, fitted):
+    run = load_run(fitted)
+    module = WakeSleep(small_machine(sampler, num_samples=7))
+    load_weights(module, fitted)
+    assert same_weights(weights_of(module), weights_of(run.module))
+    assert module.prior.draw().spins.shape[1] == 6
+
+
+@pytest.mark.parametrize("widths", [(74, 10, 6), (74, 12, 7), (74, 12, 12, 6)])
+def test_weights_of_another_model_are_an_error_of_one_line_that_names_the_file(widths, fitted):
+    module = WakeSleep(small_machine(widths=widths))
+    path = find_checkpoint(fitted)
+    with pytest.raises(ValueError, match=re.escape(f"{path} is of another model")) as caught:
+        load_weights(module, fitted)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_configuration_of_a_class_that_is_gone_is_named(fitted, tmp_path):
+    checkpoint = read_checkpoint(find_checkpoint(fitted))
+    text = checkpoint["qahm_config"]
+    checkpoint["qahm_config"] = text.replace("qahm_torch.training.OptDigits", "gone.OptDigits")
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    with pytest.raises(ValueError, match=r"gone\.OptDigits"):
+        load_run(tmp_path / "old.ckpt")

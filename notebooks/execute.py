@@ -44,6 +44,7 @@ def execute(notebook: NotebookNode, name: str) -> None:
             notebook,
             timeout=SECONDS_PER_CELL,
             record_timing=False,
+            coalesce_streams=True,
             resources={"metadata": {"path": folder}},
         )
         with client.setup_kernel():

@@ -33,46 +33,45 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ROOMS = {
-    "ising": ["CouplingGraph", "Ising", "log_partition"],
-    "samplers": [
-        "DimodSampler",
-        "ExactSampler",
-        "GibbsSampler",
-        "LogZ",
-        "Sampler",
-        "Samples",
-        "estimate_log_z",
-    ],
-    "nn": [
-        "BeliefNetwork",
-        "Concatenated",
-        "ContinuousSpins",
-        "DiscretizedLogistic",
-        "HelmholtzMachine",
-        "OneHot",
-        "QuantumPriorLayer",
-        "Spins",
-        "VisibleDistribution",
-    ],
-    "losses": ["ReweightedLoss", "reweighted_wake_loss", "sleep_loss", "wake_loss"],
-    "evaluation": [],
-    "training": [],
-}
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
-
-__all__ = [  # noqa: PLE0604
-    *_ROOM_OF
+__all__ = [
+    "BeliefNetwork",
+    "Concatenated",
+    "ContinuousSpins",
+    "CouplingGraph",
+    "DimodSampler",
+    "DiscretizedLogistic",
+    "ExactSampler",
+    "GibbsSampler",
+    "HelmholtzMachine",
+    "Ising",
+    "LogZ",
+    "OneHot",
+    "QuantumPriorLayer",
+    "ReweightedLoss",
+    "Sampler",
+    "Samples",
+    "Spins",
+    "VisibleDistribution",
+    "estimate_log_z",
+    "log_partition",
+    "reweighted_wake_loss",
+    "sleep_loss",
+    "wake_loss",
 ]
+
+_ROOMS = ("ising", "samplers", "nn", "losses", "evaluation", "training")
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"qahm_torch.{name}")
-    if name in _ROOM_OF:
-        return getattr(importlib.import_module(f"qahm_torch.{_ROOM_OF[name]}"), name)
+    if name in __all__:
+        for room in _ROOMS:
+            module = importlib.import_module(f"qahm_torch.{room}")
+            if name in module.__all__:
+                return getattr(module, name)
     raise AttributeError(f"module 'qahm_torch' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOM_OF, *_ROOMS])
+    return sorted([*globals(), *__all__, *_ROOMS])

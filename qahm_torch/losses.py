@@ -29,8 +29,8 @@ def wake_loss(
     .. math::
         -\frac1B \sum_b \log p(v_b, u_b), \qquad u_b \sim q(u | v_b).
 
-    Its expectation is the variational free energy less the entropy of q, a term without gradient in
-    the generator and the prior. The recognition network gets no gradient.
+    Its expectation is the variational free energy less the entropy of q, a term without gradient
+    in the generator and the prior. The recognition network gets no gradient.
 
     Arguments:
         machine: The machine.

@@ -1,5 +1,6 @@
 r"""Small machines, samplers, trainers and configurations that the tests of training share."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,7 @@ def small_machine(sampler=None, num_samples=32, classes=True, widths=(74, 12, 6)
     return HelmholtzMachine(
         BeliefNetwork(widths),
         BeliefNetwork(widths[::-1], output=output),
-        QuantumPriorLayer(
-            widths[-1], sampler=sampler or GibbsSampler(2), num_samples=num_samples
-        ),
+        QuantumPriorLayer(widths[-1], sampler=sampler or GibbsSampler(2), num_samples=num_samples),
     )
 
 
@@ -126,10 +125,19 @@ def write_config(folder, config):
     return str(path)
 
 
+def qahm(*arguments):
+    r"""Runs the console script within this process and returns its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["qahm", *arguments])
+        # Lightning calls what jsonargparse has deprecated.
+        patch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+        return main()
+
+
 def fit(folder, config, *arguments):
     r"""Trains by the command line and returns the run folder."""
     path = write_config(folder, config)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["fit", "--config", path, *arguments]) == 0
+        assert qahm("fit", "--config", path, *arguments) == 0
     return max((Path(folder) / "runs" / "digits").iterdir())

@@ -12,7 +12,9 @@ def test_log_prob_is_normalized_over_all_states():
     x = all_states(3)[5].expand(16, 3)
     grid = torch.cartesian_prod(torch.arange(4), torch.arange(4))
     u, v = all_states(2)[grid[:, 0]], all_states(2)[grid[:, 1]]
-    torch.testing.assert_close(network.log_prob([x, u, v]).exp().sum(), torch.tensor(1.0, dtype=F64))
+    torch.testing.assert_close(
+        network.log_prob([x, u, v]).exp().sum(), torch.tensor(1.0, dtype=F64)
+    )
 
 
 def test_draw_returns_the_probability_of_what_it_drew():

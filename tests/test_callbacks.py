@@ -28,31 +28,32 @@ from qahm_torch.training import (
     read_checkpoint,
 )
 
+# Lightning asks torch in a way that torch has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+
 
 def trained(folder, *callbacks):
     r"""Returns the module and the trainer of two epochs of four steps."""
     torch.manual_seed(3)
     module = WakeSleep(small_machine())
-    trainer = quiet_trainer(
-        folder, max_epochs=2, limit_val_batches=0, callbacks=list(callbacks)
-    )
+    trainer = quiet_trainer(folder, max_epochs=2, limit_val_batches=0, callbacks=list(callbacks))
     trainer.fit(module, digits())
     return module, trainer
 
 
 CALLBACKS = {
-    "SampleGrid": (lambda: SampleGrid(num_images=9), {}),
+    "SampleGrid": (lambda: SampleGrid(num_images=9), set()),
     "ChainDiagnostics": (
         lambda: ChainDiagnostics(num_draws=16),
-        {"prior/r_hat": 2, "prior/autocorrelation_time": 2},
+        {"prior/r_hat", "prior/autocorrelation_time"},
     ),
     "LogPartitionMonitor": (
         lambda: LogPartitionMonitor(every_n_steps=2),
-        {"prior/log_z": 4, "prior/log_z_width": 4},
+        {"prior/log_z", "prior/log_z_width"},
     ),
     "TemperatureMonitor": (
         lambda: TemperatureMonitor(every_n_steps=4),
-        {"prior/beta": 2, "prior/beta_stderr": 2},
+        {"prior/beta", "prior/beta_stderr"},
     ),
 }
 
@@ -65,8 +66,10 @@ def test_callback_logs_and_leaves_the_training_as_it_is(name, tmp_path):
     assert same_weights(weights_of(plain), weights_of(module))
     assert torch.equal(plain.prior.chains, module.prior.chains)
     known, logged = metrics_of(plain_trainer), metrics_of(trainer)
-    added = {k: len(values) for k, (_, values) in logged.items() if k not in known}
-    assert added == expected
+    assert logged.keys() - known.keys() == expected
+    # Where log Z is estimated anew, the losses that it is part of are shifted by a constant.
+    shifted = {"train/loss", "train/wake_theta"} if "prior/log_z" in expected else set()
+    assert all(logged[key] == known[key] for key in known.keys() - shifted)
 
 
 def test_another_seed_gives_other_weights(tmp_path):
@@ -114,9 +117,10 @@ def test_temperature_monitor_warns_of_a_wrong_temperature(tmp_path):
 
 
 def test_temperature_monitor_does_not_warn_of_the_right_one(tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         logged = fit_with(coupled(ExactSampler()), tmp_path, TemperatureMonitor(every_n_steps=1))
+    assert not [w for w in caught if "inverse temperature" in str(w.message)]
     betas = zip(logged["prior/beta"][1], logged["prior/beta_stderr"][1], strict=True)
     assert all(abs(beta - 1) < 5 * stderr < 0.5 for beta, stderr in betas)
 
@@ -135,8 +139,8 @@ def test_chains_that_do_not_mix_have_a_high_r_hat(tmp_path):
             num_samples=50,
         )
         with torch.no_grad():
-            layer.J.copy_(torch.tensor([-scale, -scale, -scale, scale]))
-            layer.h.copy_(torch.tensor([scale, 0.0, 0.0, 0.0]))
+            layer.J.fill_(-scale)  # two wells, of all spins up and of all down
+            layer.h[0] = scale / 2
         module = MaximumLikelihood(layer, optimizer=lambda p: torch.optim.SGD(p, lr=0.0))
         trainer = quiet_trainer(
             tmp_path / str(scale), limit_val_batches=0, callbacks=[ChainDiagnostics(num_draws=32)]
@@ -144,7 +148,7 @@ def test_chains_that_do_not_mix_have_a_high_r_hat(tmp_path):
         trainer.fit(module, BarsAndStripes(side=2, batch_size=60, num_repeats=10))
         return metrics_of(trainer)["prior/r_hat"][1][-1]
 
-    assert r_hat(0.2) < 1.1 < 1.5 < r_hat(5.0)
+    assert r_hat(0.2) < 1.1 < 1.5 < r_hat(2.0)
 
 
 def test_chain_diagnostics_need_some_draws():

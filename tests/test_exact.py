@@ -42,7 +42,9 @@ def test_classical_law(n):
 
 def test_law_of_edges_written_backwards():
     graph = CouplingGraph(12, [(11, 0), (5, 2), (3, 10)])
-    torch.testing.assert_close(exact_log_probs(random_ising(graph)).exp(), law(random_ising(graph)))
+    torch.testing.assert_close(
+        exact_log_probs(random_ising(graph)).exp(), law(random_ising(graph))
+    )
 
 
 def test_quantum_law_is_the_diagonal_of_the_density_matrix():

@@ -32,22 +32,32 @@ def test_imports_point_one_way(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_only_training_and_the_command_line_import_lightning(file):
     room = file.relative_to(ROOT).parts[0]
-    names = {a.name.split(".")[0] for n in ast.walk(ast.parse(file.read_text()))
-             if isinstance(n, ast.Import) for a in n.names}
-    names |= {(n.module or "").split(".")[0] for n in ast.walk(ast.parse(file.read_text()))
-              if isinstance(n, ast.ImportFrom)}
+    names = {
+        a.name.split(".")[0]
+        for n in ast.walk(ast.parse(file.read_text()))
+        if isinstance(n, ast.Import)
+        for a in n.names
+    }
+    names |= {
+        (n.module or "").split(".")[0]
+        for n in ast.walk(ast.parse(file.read_text()))
+        if isinstance(n, ast.ImportFrom)
+    }
     if room not in ("training", "cli"):
         assert not names & {"pytorch_lightning", "torchvision", "torchmetrics"}
 
 
 def modules_after(code):
     script = f"import sys\n{code}\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
-    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     return set(answer.stdout.split())
 
 
 def test_the_layer_needs_neither_lightning_nor_torchvision_nor_a_client():
-    code = "import qahm_torch as qt, torch\n(-qt.QuantumPriorLayer(4)(torch.ones(1, 4)).mean()).backward()"
+    code = "import qahm_torch as qt, torch\n"
+    code += "(-qt.QuantumPriorLayer(4)(torch.ones(1, 4)).mean()).backward()"
     loaded = modules_after(code)
     assert "torch" in loaded
     assert not loaded & {"pytorch_lightning", "torchvision", "dwave", "sklearn", "matplotlib"}
@@ -60,7 +70,9 @@ def test_a_broken_torchvision_does_not_take_the_layer_down():
 
 def test_a_broken_lightning_is_told_in_one_line():
     code = "sys.modules['pytorch_lightning'] = None\n"
-    code += "try:\n  import qahm_torch.training\nexcept ImportError as e: print(e, file=sys.stderr)"
+    code += (
+        "try:\n  import qahm_torch.training\nexcept ImportError as e: print(e, file=sys.stderr)"
+    )
     answer = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}"], capture_output=True, text=True, check=True
     )

@@ -52,7 +52,7 @@ def test_importance_sampling_finds_the_marginal():
     machine = small_machine()
     exact = torch.logsumexp(joint_table(machine, all_states(4)), 1)
     estimate = machine.log_prob(all_states(4), 20_000)
-    assert (estimate - exact).abs().max() < 0.05
+    assert (estimate - exact).abs().max() < 0.1
     # Chunks do not change what is estimated, and one particle is a lower bound on average.
     bound = machine.log_weights(all_states(4), 20_000).mean(0)
     assert (bound < exact).all()

@@ -6,7 +6,6 @@ from small_runs import (
     digits,
     metrics_of,
     quiet_trainer,
-    same_weights,
     small_machine,
     weights_of,
 )
@@ -14,6 +13,9 @@ from small_runs import (
 from qahm_torch import CouplingGraph, ExactSampler, GibbsSampler, QuantumPriorLayer
 from qahm_torch.ising import all_states
 from qahm_torch.training import BarsAndStripes, MaximumLikelihood, WakeSleep, freeze
+
+# Lightning asks torch in a way that torch has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 
 
 def adam(lr):
@@ -80,7 +82,7 @@ def test_classes_are_hidden_from_recognition_only_if_there_are_some():
     machine = small_machine(classes=False)
     assert machine.num_classes == 0
     WakeSleep(machine)
-    with pytest.raises(ValueError, match=r"hide_classes is 0\.5, but the machine has no class"):
+    with pytest.raises(ValueError, match=r"hide_classes is 0\.5.*the machine has no class units"):
         WakeSleep(machine, hide_classes=0.5)
 
 
@@ -111,7 +113,9 @@ def test_frozen_parts_stay_and_the_others_move(tmp_path):
 
 
 def test_freezing_what_is_not_there_names_the_prefix():
-    with pytest.raises(ValueError, match=r"no parameter begins with 'machine\.encoder'; there are"):
+    with pytest.raises(
+        ValueError, match=r"no parameter begins with 'machine\.encoder'; there are"
+    ):
         freeze(WakeSleep(small_machine()), ["machine.encoder"])
 
 
@@ -166,16 +170,14 @@ LAYERS = {
 @pytest.mark.parametrize("kind", LAYERS)
 def test_maximum_likelihood_learns_bars_and_stripes(kind, negative, tmp_path):
     layer = LAYERS[kind](GibbsSampler(2))
-    with torch.no_grad():
-        layer.J.mul_(4)  # units that are all alike would learn slowly
     data = BarsAndStripes(side=3, batch_size=70, num_repeats=25)
     data.setup()
     before = exact_loss(layer, data.train)
-    module = MaximumLikelihood(layer, negative, optimizer=adam(0.05))
+    module = MaximumLikelihood(layer, negative, optimizer=adam(0.02))
     trainer = quiet_trainer(tmp_path, max_epochs=20, limit_val_batches=0)
     trainer.fit(module, data)
     assert trainer.global_step == 100
-    assert exact_loss(layer, data.train) < before - 1
+    assert exact_loss(layer, data.train) < before - 2
 
 
 def test_maximum_likelihood_with_weighted_samples(tmp_path):
@@ -183,10 +185,10 @@ def test_maximum_likelihood_with_weighted_samples(tmp_path):
     data = BarsAndStripes(side=2, batch_size=60, num_repeats=40)
     data.setup()
     module = MaximumLikelihood(layer, optimizer=adam(0.1))
-    quiet_trainer(tmp_path, max_epochs=20, limit_val_batches=0).fit(module, data)
+    quiet_trainer(tmp_path, max_epochs=50, limit_val_batches=0).fit(module, data)
     # A maximum of the likelihood has the moments of the data.
-    p = torch.softmax(-layer.energy(all_states(4)).detach(), 0)
-    states = all_states(4)
+    states = all_states(4).float()
+    p = torch.softmax(-layer.energy(states).detach(), 0)
     moments = (states.T * p) @ states
     expected = data.train.T @ data.train / len(data.train)
     torch.testing.assert_close(moments, expected, rtol=0, atol=0.02)

@@ -43,10 +43,16 @@ def run(arguments: list[str]) -> None:
         "--num_generated", type=int, default=1000, help="Dreams compared with training data."
     )
     parser.add_argument(
-        "--num_test", type=int | None, default=None, help="The number of test data; all if not set."
+        "--num_test",
+        type=int | None,
+        default=None,
+        help="The number of test data; all if not set.",
     )
     parser.add_argument(
-        "--output", type=str | None, default=None, help="The report; RUN/evaluation.json if not set."
+        "--output",
+        type=str | None,
+        default=None,
+        help="The report; RUN/evaluation.json if not set.",
     )
     settings = parser.parse_args(arguments)
     trained = load_machine(settings)

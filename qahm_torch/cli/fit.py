@@ -45,7 +45,7 @@ class QahmCLI(LightningCLI):
             board = TensorBoardLogger(RUNS, csv.name, version=f"version_{csv.version}")
             kwargs = {**kwargs, "logger": [csv, board]}
         trainer = super().instantiate_trainer(**kwargs)
-        trainer.callbacks.append(CheckpointOnException())
+        trainer.callbacks.append(CheckpointOnException())  # type: ignore[attr-defined]
         return trainer
 
     def before_fit(self) -> None:

@@ -42,8 +42,8 @@ def log_likelihood(
     r"""Returns the mean of log p(v) over data, by importance sampling.
 
     With K particles, the estimate :math:`L_K = \log \frac1K \sum_k w_k` is below log p(v) on
-    average. `value` is its mean at the value of log Z, and `lower` the same at the upper end of log
-    Z. `upper` is the jackknife estimate :math:`K L_K - (K - 1) L_{K-1}`, whose bias is of higher
+    average. `value` is its mean at the value of log Z, `lower` its mean at the upper end of log Z.
+    `upper` is the jackknife estimate :math:`K L_K - (K - 1) L_{K-1}`, whose bias is of higher
     order in 1/K, at the lower end of log Z: an estimate and not a bound.
 
     Arguments:
@@ -91,8 +91,8 @@ def bits_per_dimension(nats: float, num_dimensions: int, num_levels: int | None 
     Arguments:
         nats: The log-likelihood of a datum.
         num_dimensions: The number of dimensions.
-        num_levels: The number of grey levels L if `nats` is a log-density on [-1, 1]; None if it is
-            a log-probability already.
+        num_levels: The number of grey levels L if `nats` is a log-density on [-1, 1]; None if it
+            is a log-probability already.
     """
     bits = -nats / (num_dimensions * math.log(2))
     return bits if num_levels is None else bits - math.log2(2 / num_levels)
@@ -141,7 +141,7 @@ def classification_accuracy(
 def _log_mean_weights(
     machine: HelmholtzMachine, batch: Tensor, num_particles: int
 ) -> tuple[Tensor, Tensor]:
-    r"""Returns the estimate with K particles and its jackknife correction, each of shape (B,)."""
+    r"""Returns the estimate with K particles and its jackknife correction, both (B,)."""
     chunk = max(1, min(num_particles, 20_000 // len(batch)))
     sizes = [chunk] * (num_particles // chunk)
     sizes += [num_particles % chunk] if num_particles % chunk else []

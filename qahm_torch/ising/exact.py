@@ -69,7 +69,9 @@ def exact_moments(ising: Ising) -> Moments:
 def _classical_log_weights(ising: Ising) -> Tensor:
     n = ising.num_spins
     if n > MAX_CLASSICAL_SPINS:
-        raise ValueError(f"{n} spins are too many to enumerate; the limit is {MAX_CLASSICAL_SPINS}")
+        raise ValueError(
+            f"{n} spins are too many to enumerate; the limit is {MAX_CLASSICAL_SPINS}"
+        )
     # The low spins repeat for every setting of the high ones, so the cost is 2^N products with
     # the cross couplings only, instead of 2^N full energies.
     low = min(n, 10)

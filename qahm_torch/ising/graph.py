@@ -61,21 +61,21 @@ class CouplingGraph:
     @classmethod
     def chimera(cls, m: int, n: int | None = None, t: int | None = None) -> CouplingGraph:
         r"""Returns a Chimera graph of m x n cells of t + t qubits (`dwave.graphs`)."""
-        from dwave import graphs
+        from dwave import graphs  # type: ignore[attr-defined]
 
         return cls.from_networkx(graphs.chimera_graph(m, n, t))
 
     @classmethod
     def pegasus(cls, m: int) -> CouplingGraph:
         r"""Returns a Pegasus graph (`dwave.graphs`)."""
-        from dwave import graphs
+        from dwave import graphs  # type: ignore[attr-defined]
 
         return cls.from_networkx(graphs.pegasus_graph(m))
 
     @classmethod
     def zephyr(cls, m: int, t: int = 4) -> CouplingGraph:
         r"""Returns a Zephyr graph of grid parameter m and tile parameter t (`dwave.graphs`)."""
-        from dwave import graphs
+        from dwave import graphs  # type: ignore[attr-defined]
 
         return cls.from_networkx(graphs.zephyr_graph(m, t))
 

@@ -144,7 +144,7 @@ class Ising:
             self.h.detach().cpu().double().numpy(),
             (i, j, self.J.detach().cpu().double().numpy()),
             0.0,
-            "SPIN",
+            dimod.SPIN,
             variable_order=list(self.graph.labels),
         )
 
@@ -189,7 +189,9 @@ def _is_dense(graph: CouplingGraph) -> bool:
 
 def _check_shape(name: str, values: Tensor, size: int, unit: str) -> None:
     if values.shape != (size,):
-        raise ValueError(f"{name} has shape {tuple(values.shape)}, but the graph has {size} {unit}")
+        raise ValueError(
+            f"{name} has shape {tuple(values.shape)}, but the graph has {size} {unit}"
+        )
     if not values.is_floating_point():
         raise ValueError(f"{name} has dtype {values.dtype}; a floating dtype is needed")
 

@@ -25,8 +25,8 @@ class HelmholtzMachine(nn.Module):
     .. math::
         p(v, u_1, \dots, u_L) = p(v | u_1) \cdots p(u_{L-1} | u_L) \, p(u_L),
 
-    where the generator gives the conditionals and the prior :math:`p(u_L)`. The recognition network
-    :math:`q(u_1, \dots, u_L | v)` runs the other way and proposes hidden states of data.
+    where the generator gives the conditionals and the prior :math:`p(u_L)`. The recognition
+    network :math:`q(u_1, \dots, u_L | v)` runs the other way and proposes hidden states of data.
 
     Shapes: visible states are (*, N_visible). A unit that is not known, such as the class of a
     picture to be classified, is 0 in what the recognition network sees.

@@ -325,14 +325,17 @@ class QuantumPriorLayer(nn.Module):
             return GibbsSampler(num_sweeps=10)
         if self.graph.num_spins > MAX_QUANTUM_SPINS:
             raise ValueError(
-                f"{self.graph.num_spins} spins with a transverse field need a `sampler` of quantum "
-                f"thermal states; the default, ExactSampler, takes up to {MAX_QUANTUM_SPINS}"
+                f"{self.graph.num_spins} spins with a transverse field need a `sampler` of "
+                f"quantum thermal states; the default, ExactSampler, takes up to "
+                f"{MAX_QUANTUM_SPINS}"
             )
         return ExactSampler()
 
     def _submit(self) -> Submission:
         return self.sampler.submit(
-            self.ising(), self.num_samples, state=self._resumed_chains() if self.persistent else None
+            self.ising(),
+            self.num_samples,
+            state=self._resumed_chains() if self.persistent else None,
         )
 
     def _resumed_chains(self) -> Any:
@@ -362,8 +365,8 @@ class QuantumPriorLayer(nn.Module):
     def _check_spins(self, spins: Tensor) -> None:
         if spins.shape[-1:] != (self.num_visible,):
             raise ValueError(
-                f"spins of shape {tuple(spins.shape)} do not fit {self.num_visible} visible spins: "
-                "the last dimension is the spin"
+                f"spins of shape {tuple(spins.shape)} do not fit {self.num_visible} visible "
+                "spins: the last dimension is the spin"
             )
         # Reading values stops a compiler and stalls a GPU; there the shape must do.
         if not torch.compiler.is_compiling() and spins.device.type == "cpu":
@@ -375,10 +378,11 @@ class QuantumPriorLayer(nn.Module):
         extra = state_dict.get(prefix + "_extra_state")
         if extra is not None and not self._same_graph(extra):
             raise ValueError(
-                f"the state is of another graph: {extra['num_spins']} spins, {len(extra['edges'])} "
-                f"edges, {len(extra['hidden'])} hidden; this layer has {self.graph.num_spins} "
-                f"spins, {self.graph.num_edges} edges, {len(self.hidden_units.hidden)} hidden, or "
-                "the same numbers with other edges or labels"
+                f"the state is of another graph: {extra['num_spins']} spins, "
+                f"{len(extra['edges'])} edges, {len(extra['hidden'])} hidden; this layer has "
+                f"{self.graph.num_spins} spins, {self.graph.num_edges} edges, "
+                f"{len(self.hidden_units.hidden)} hidden, or the same numbers with other edges "
+                "or labels"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 

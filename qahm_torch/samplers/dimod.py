@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class DimodSampler(Sampler):
     r"""Samples with a `dimod.Sampler` that draws at inverse temperature beta.
 
-    The sampler is given the model of :math:`h / \beta` and :math:`J / \beta`, so that what it draws
-    follows `ising`. Columns of its answer are put in order by name, and rows are repeated by
+    The sampler is given the model of :math:`h / \beta` and :math:`J / \beta`, so that what it
+    draws follows `ising`. Columns of its answer are put in order by name, and rows are repeated by
     their `num_occurrences`. The call does not block where the dimod sampler's does not: `submit`
     returns while a device works.
 

@@ -71,7 +71,7 @@ class GibbsSampler(Sampler):
             spins = _start(ising, num_samples, state, blocks.h, generator)[blocks.order]
             hold = None if clamp is None else _hold(clamp, num_samples, blocks.h)[blocks.order]
             for _ in range(self.num_sweeps):
-                noise = logistic_noise(*spins.shape, blocks.h, generator)
+                noise = logistic_noise((ising.num_spins, num_samples), blocks.h, generator)
                 sweep_(spins, blocks, noise if hold is None else noise + hold)
             rows = torch.empty_like(spins)
             rows[blocks.order] = spins
@@ -88,7 +88,7 @@ def _start(
     generator: torch.Generator | None,
 ) -> Tensor:
     if state is None:
-        return random_spins(ising.num_spins, num_samples, like, generator)
+        return random_spins((ising.num_spins, num_samples), like, generator)
     if tuple(state.shape) != (num_samples, ising.num_spins):
         raise ValueError(
             f"state of shape {tuple(state.shape)} does not hold {num_samples} chains of "

@@ -62,22 +62,21 @@ def arrange(ising: Ising) -> Blocks:
 
 
 def random_spins(
-    num_spins: int, num_chains: int, like: Tensor, generator: torch.Generator | None = None
+    size: tuple[int, int], like: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
     r"""Returns independent uniform spins of shape (N, S), dtype and device as `like`."""
-    bits = torch.randint(2, (num_spins, num_chains), generator=generator, device=like.device)
+    bits = torch.randint(2, size, generator=generator, device=like.device)
     return bits.to(like.dtype) * 2 - 1
 
 
 def logistic_noise(
-    num_spins: int, num_chains: int, like: Tensor, generator: torch.Generator | None = None
+    size: tuple[int, int], like: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
     r"""Returns half-logistic noise of shape (N, S).
 
     A spin in the field f is +1 with probability :math:`\sigma(-2f)`, which is the probability that
     the noise exceeds f.
     """
-    size = (num_spins, num_chains)
     uniform = torch.rand(size, dtype=like.dtype, device=like.device, generator=generator)
     return torch.logit(uniform).mul_(0.5)
 

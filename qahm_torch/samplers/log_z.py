@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["LogZ", "annealed_log_z", "estimate_log_z", "exact_log_z"]
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -150,12 +151,12 @@ class _Path(NamedTuple):
         return float(_log_2cosh(self.base.double()).sum())
 
     def base_samples(self, num_chains: int, generator: torch.Generator | None) -> Tensor:
-        noise = logistic_noise(len(self.base), num_chains, self.base, generator)
+        noise = logistic_noise((len(self.base), num_chains), self.base, generator)
         return torch.copysign(self.base.new_ones(()), noise - self.base)
 
     def settle(self, state: Tensor, sweeps: int, generator: torch.Generator | None) -> Tensor:
         for _ in range(sweeps):
-            sweep_(state, self.blocks, logistic_noise(*state.shape, self.base, generator))
+            sweep_(state, self.blocks, self._noise(state, generator))
         return state
 
     def anneal(
@@ -163,11 +164,14 @@ class _Path(NamedTuple):
     ) -> tuple[Tensor, Tensor]:
         r"""Returns the end states and the log-weights of chains run along the path."""
         log_weights = state.new_zeros(state.shape[1], dtype=torch.float64)
-        for beta, following in zip(betas[:-1], betas[1:], strict=True):
+        for beta, following in itertools.pairwise(betas):
             log_weights -= (following - beta) * self._gap(state)
-            noise = logistic_noise(*state.shape, self.base, generator)
+            noise = self._noise(state, generator)
             sweep_(state, self.blocks.scaled(following, self.base), noise)
         return state, log_weights
+
+    def _noise(self, state: Tensor, generator: torch.Generator | None) -> Tensor:
+        return logistic_noise((len(state), state.shape[1]), self.base, generator)
 
     def _gap(self, state: Tensor) -> Tensor:
         return self.energy(state) - (self.base * state).sum(0).double()
@@ -184,11 +188,12 @@ def _energy(ising: Ising, blocks: Blocks) -> Callable[[Tensor], Tensor]:
 
 def _base_fields(blocks: Blocks, num_chains: int, generator: torch.Generator | None) -> Tensor:
     r"""Returns fields of independent spins with about the mean spins of the model."""
-    state = random_spins(len(blocks.h), num_chains, blocks.h, generator)
+    size = (len(blocks.h), num_chains)
+    state = random_spins(size, blocks.h, generator)
     total = torch.zeros_like(blocks.h)
     sweeps = 20
     for step in range(2 * sweeps):
-        sweep_(state, blocks, logistic_noise(*state.shape, blocks.h, generator))
+        sweep_(state, blocks, logistic_noise(size, blocks.h, generator))
         if step >= sweeps:
             total += state.mean(1, keepdim=True)
     # Away from +-1, so that the base keeps reaching all states.

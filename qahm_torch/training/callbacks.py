@@ -152,7 +152,7 @@ class CheckpointOnException(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        if trainer.log_dir is not None and trainer.training and not trainer.fast_dev_run:
+        if trainer.log_dir is not None and trainer.training:
             path = Path(trainer.log_dir) / "checkpoints" / "on_exception.ckpt"
             trainer.save_checkpoint(path)
             rank_zero_info(f"saved {path}; resume with --ckpt_path {path}")

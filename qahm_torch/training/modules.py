@@ -18,6 +18,7 @@ from qahm_torch.losses import reweighted_wake_loss, sleep_loss, wake_loss
 from qahm_torch.nn import HelmholtzMachine, QuantumPriorLayer, hide
 from qahm_torch.samplers import Samples
 
+
 class PriorModule(pl.LightningModule, ABC):
     r"""What all modules with a prior share: its chains, its log Z and one optimizer.
 
@@ -168,7 +169,9 @@ class WakeSleep(PriorModule):
         self.sleep_phi = sleep_phi
         self.warmup_epochs = warmup_epochs
         self.hide_classes = hide_classes
-        self.register_buffer("unit_weights", _unit_weights(machine, class_weight), persistent=False)
+        self.register_buffer(
+            "unit_weights", _unit_weights(machine, class_weight), persistent=False
+        )
 
     @property
     def prior(self) -> QuantumPriorLayer:
@@ -189,14 +192,12 @@ class WakeSleep(PriorModule):
         self._evaluate(batch, "test")
 
     def _wake_loss(self, batch: Tensor, negative: Samples) -> Tensor:
-        settings = {"view": self._view(), "unit_weights": self.unit_weights}
+        settings: dict[str, Any] = {"view": self._view(), "unit_weights": self.unit_weights}
         if self.objective == "wake-sleep" or self.current_epoch < self.warmup_epochs:
             wake = wake_loss(self.machine, batch, negative, **settings)
             self.log("train/wake_theta", wake.detach())
             return wake
-        parts = reweighted_wake_loss(
-            self.machine, batch, self.num_particles, negative, **settings
-        )
+        parts = reweighted_wake_loss(self.machine, batch, self.num_particles, negative, **settings)
         self.log("train/wake_theta", parts.theta.detach())
         self.log("train/wake_phi", parts.phi.detach())
         return parts.theta + self.wake_phi * parts.phi

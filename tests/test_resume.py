@@ -1,0 +1,140 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from small_runs import fit, small_config, write_config
+
+from qahm_torch.evaluation import read_metrics
+from qahm_torch.training import read_checkpoint
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+    # A resumed run has a folder of its own.
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
+]
+
+NUM_STEPS = 24  # three epochs of eight batches
+KILLED_AT = 21  # in the third epoch
+
+CHECKPOINT = "pytorch_lightning.callbacks.ModelCheckpoint"
+KINDS = {
+    "in mid-epoch": {"every_n_train_steps": 5, "filename": "mid-{step}"},
+    "at the last batch of an epoch": {"every_n_train_steps": 8, "filename": "batch-{step}"},
+    "after an epoch": {"every_n_epochs": 1, "filename": "epoch-{step}", "save_last": True},
+    "at the end of training epochs": {
+        "every_n_epochs": 2,
+        "filename": "train-{step}",
+        "save_on_train_epoch_end": True,
+    },
+}
+RESUMED_FROM = {
+    "in mid-epoch": "mid-step=20",
+    "in an earlier epoch": "mid-step=5",
+    "at the last batch of an epoch": "batch-step=16",
+    "after an epoch": "epoch-step=16",
+    "at the end of training epochs": "train-step=16",
+}
+
+
+class Kill(pl.Callback):
+    r"""Ends the process as a power cut would."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def config_of_run(*callbacks):
+    r"""Returns a configuration in which all is random that can be."""
+    config = small_config()
+    settings = config["model"]["init_args"]
+    assert settings["objective"] == "reweighted" and settings["hide_classes"] == 0.5
+    assert settings["lr_scheduler"]["class_path"].endswith("CosineAnnealingLR")
+    settings["lr_scheduler"]["init_args"]["T_max"] = 3
+    config["data"]["init_args"].update(batch_size=50, dequantize=True)
+    kinds = [
+        {"class_path": CHECKPOINT, "init_args": {"save_top_k": -1, **kind}}
+        for kind in KINDS.values()
+    ]
+    config["trainer"].update(max_epochs=3, callbacks=[*kinds, *callbacks])
+    return config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    # Sums in another number of threads have other roundings.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return fit(tmp_path_factory.mktemp("whole"), config_of_run())
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("killed")
+    kill = {"class_path": "test_resume.Kill", "init_args": {"at": KILLED_AT}}
+    path = write_config(folder, config_of_run(kill))
+    answer = subprocess.run(
+        [sys.executable, "-m", "qahm_torch.cli", "fit", "--config", path],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == -signal.SIGKILL, answer.stderr
+    (run,) = (folder / "runs" / "digits").iterdir()
+    return run
+
+
+def assert_same(a, b):
+    torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def log_from(run, step):
+    metrics = read_metrics(run / "metrics.csv")
+    return {
+        key: [(s, v) for s, v in zip(*curve, strict=True) if s >= step]
+        for key, curve in metrics.items()
+    }
+
+
+@pytest.mark.parametrize("kind", RESUMED_FROM)
+def test_killed_and_resumed_run_ends_bit_for_bit_as_the_whole_one(kind, whole, killed, tmp_path):
+    name = RESUMED_FROM[kind]
+    checkpoint = killed / "checkpoints" / f"{name}.ckpt"
+    start = int(name.split("=")[1])
+    assert read_checkpoint(checkpoint)["global_step"] == start
+    resumed = fit(tmp_path, config_of_run(), "--ckpt_path", str(checkpoint))
+    first, second = (
+        read_checkpoint(run / "checkpoints" / "last.ckpt") for run in (whole, resumed)
+    )
+    assert first["global_step"] == second["global_step"] == NUM_STEPS
+    for part in ("state_dict", "prior_chains", "optimizer_states", "lr_schedulers", "rng_state"):
+        assert_same(second[part], first[part])
+    log = log_from(whole, start)
+    assert len(log["train/loss"]) == NUM_STEPS - start and len(log["val/accuracy"]) >= 1
+    assert log_from(resumed, start) == log
+
+
+def test_chains_and_random_numbers_of_a_checkpoint_matter(whole, killed, tmp_path):
+    # The twin of the test above: without them, the resumed run ends elsewhere.
+    checkpoint = read_checkpoint(killed / "checkpoints" / "mid-step=20.ckpt")
+    expected = read_checkpoint(whole / "checkpoints" / "last.ckpt")["state_dict"]
+    for part in ("prior_chains", "rng_state"):
+        torch.save({**checkpoint, part: None}, tmp_path / f"{part}.ckpt")
+        resumed = fit(tmp_path, config_of_run(), "--ckpt_path", str(tmp_path / f"{part}.ckpt"))
+        ends = read_checkpoint(resumed / "checkpoints" / "last.ckpt")["state_dict"]
+        assert not torch.equal(ends["machine.prior.J"], expected["machine.prior.J"])

@@ -28,9 +28,6 @@ from qahm_torch.training import (
     read_checkpoint,
 )
 
-# Lightning asks torch in a way that torch has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
-
 
 def trained(folder, *callbacks):
     r"""Returns the module and the trainer of two epochs of four steps."""

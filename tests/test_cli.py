@@ -10,9 +10,6 @@ from small_runs import CONFIGS, fit, qahm, same_weights, small_config, weights_o
 import qahm_torch
 from qahm_torch.training import find_checkpoint, load_run
 
-# Lightning asks torch in a way that torch has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
-
 PNG = b"\x89PNG"
 
 
@@ -192,6 +189,7 @@ def test_freezing_what_is_not_there_is_told(tmp_path, capsys, monkeypatch):
     assert "no parameter begins with 'machine.encoder'" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_validate_and_test_take_the_configuration_of_the_run(
     fitted, tmp_path, monkeypatch, capsys
 ):

@@ -72,6 +72,8 @@ def test_accuracy_is_that_of_the_most_probable_class():
     wrong = torch.stack([rows[k, (guess[k] + 1) % 3] for k in range(4)])
     assert classification_accuracy(machine, right, num_particles=5000) == 1.0
     assert classification_accuracy(machine, wrong, num_particles=5000) == 0.0
+    read = classification_accuracy(machine, right, rule="read_out", num_particles=5000)
+    assert read == float((machine.read_out(right, 5000).argmax(-1) == guess).float().mean())
 
 
 def test_reconstruction_error_is_per_pixel_and_blind_to_the_class():

@@ -81,6 +81,18 @@ def test_classify_is_the_conditional_of_the_joint():
     assert torch.equal(machine.classify(states[1:2], 50), first)
 
 
+def test_read_out_averages_over_recognition():
+    machine = small_machine(Concatenated([Spins(2), OneHot(3)]), visible=5)
+    states = class_states(2, 3)[::3]
+    seen = torch.cat([states[:, :2], torch.zeros(4, 3, dtype=F64)], -1)
+    u = all_states(3)
+    q = machine.recognition.units[0].log_prob(u, machine.recognition.layers[0](seen)[:, None])
+    by_state = (machine.generator.mean(u)[:, 2:] + 1) / 2
+    exact = q.exp() @ by_state
+    assert (machine.read_out(states, 20_000) - exact).abs().max() < 0.02
+    assert (machine.classify(states, 20_000) - exact).abs().max() > 0.02
+
+
 def test_completion_is_the_conditional_of_the_joint():
     machine = small_machine()
     v = all_states(4)
@@ -126,6 +138,8 @@ def test_parts_that_do_not_fit_are_named():
         HelmholtzMachine(BeliefNetwork([4, 3]), BeliefNetwork([3, 4]), prior)
     with pytest.raises(ValueError, match="no class units"):
         small_machine().classify(all_states(4))
+    with pytest.raises(ValueError, match="no class units"):
+        small_machine().read_out(all_states(4))
 
 
 def test_hide_hides_whole_classes_at_the_given_rate():

@@ -12,11 +12,8 @@ from small_runs import fit, small_config, write_config
 from qahm_torch.evaluation import read_metrics
 from qahm_torch.training import read_checkpoint
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
-    # A resumed run has a folder of its own.
-    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
-]
+# A resumed run has a folder of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")
 
 NUM_STEPS = 24  # three epochs of eight batches
 KILLED_AT = 21  # in the third epoch

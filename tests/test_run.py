@@ -17,9 +17,6 @@ from qahm_torch.training import (
     read_checkpoint,
 )
 
-# Lightning asks torch in a way that torch has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
-
 
 def test_a_loaded_run_has_the_weights_the_chains_and_the_data_of_the_run(fitted):
     run = load_run(fitted)

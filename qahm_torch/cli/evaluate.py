@@ -89,7 +89,10 @@ def measure(trained: Trained, settings: Any) -> dict[str, Any]:
         "nearest_training_distance": _nearest(trained, settings.num_generated),
     }
     if machine.num_classes:
-        report["classification_accuracy"] = classification_accuracy(machine, noisy)
+        report["classification_accuracy"] = {
+            "importance_weighted": classification_accuracy(machine, noisy, rule="classify"),
+            "read_out": classification_accuracy(machine, noisy, rule="read_out"),
+        }
     return {**report, "seconds": time.perf_counter() - start}
 
 

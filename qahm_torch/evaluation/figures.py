@@ -80,9 +80,8 @@ def generated_and_nearest(
     A model that copies its training set shows the same images twice.
 
     References:
-        Quantum-assisted Helmholtz machines: A quantum-classical deep learning framework for
-        industrial datasets in near-term devices, Marcello Benedetti, John Realpe-Gómez,
-        Alejandro Perdomo-Ortiz, 2018, https://arxiv.org/abs/1708.09757 (Figure 4)
+        Opportunities and challenges for quantum-assisted machine learning in near-term quantum
+        computers (Perdomo-Ortiz et al., 2018), https://arxiv.org/abs/1708.09757, Figure 4
 
     Arguments:
         generated: Generated images with values in [-1, 1], (n, rows, cols).

@@ -11,7 +11,7 @@ __all__ = [
 ]
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -121,19 +121,25 @@ def reconstruction_error(
 
 @torch.no_grad()
 def classification_accuracy(
-    machine: HelmholtzMachine, data: Tensor, *, num_particles: int = 100, batch_size: int = 200
+    machine: HelmholtzMachine,
+    data: Tensor,
+    *,
+    rule: Literal["classify", "read_out"] = "classify",
+    num_particles: int = 100,
+    batch_size: int = 200,
 ) -> float:
     r"""Returns the fraction of data whose class is the most probable one given the pixels.
 
     Arguments:
         machine: A machine with class units.
         data: Visible states of shape (B, N_visible), class units last.
-        num_particles: The number of hidden states per datum (see `HelmholtzMachine.classify`).
+        rule: The method of `HelmholtzMachine` that gives the probabilities.
+        num_particles: The number of hidden states per datum.
         batch_size: The number of data at a time.
     """
     correct = 0
     for batch in data.split(batch_size):
-        guess = machine.classify(batch, num_particles).argmax(-1)
+        guess = getattr(machine, rule)(batch, num_particles).argmax(-1)
         correct += int((guess == batch[:, machine.num_pixels :].argmax(-1)).sum())
     return correct / len(data)
 

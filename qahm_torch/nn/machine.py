@@ -208,18 +208,42 @@ class HelmholtzMachine(nn.Module):
         Raises:
             ValueError: If the machine has no class units.
         """
+        states, log_w = self._weigh_observed(visible, self._pixel_mask(), num_particles)
+        return (torch.softmax(log_w, 0).unsqueeze(-1) * self._classes(states[0])).sum(0)
+
+    @torch.no_grad()
+    def read_out(self, visible: Tensor, num_particles: int = 64) -> Tensor:
+        r"""Returns the generator's class probabilities at what recognition sees in the pixels.
+
+        .. math::
+            \frac1K \sum_k p(c | u_1^k), \qquad u^k \sim q(u | x),
+
+        of shape (*, num_classes). It takes the recognition network at its word where `classify`
+        weighs its proposals by the model, whose few effective particles make that one noisier.
+
+        Arguments:
+            visible: Visible states (*, N_visible), whose class units are not looked at.
+            num_particles: The number of hidden states K per row.
+
+        Raises:
+            ValueError: If the machine has no class units.
+        """
+        seen = torch.where(self._pixel_mask(), visible.to(self.prior.h), 0.0)
+        return self._classes(self.infer(seen, num_particles).states[0]).mean(0)
+
+    def _pixel_mask(self) -> Tensor:
         if self.num_classes == 0:
             raise ValueError("the machine has no class units: its output does not end with OneHot")
-        visible = visible.to(self.prior.h)
-        mask = torch.arange(visible.shape[-1], device=visible.device) < self.num_pixels
-        states, log_w = self._weigh_observed(visible, mask, num_particles)
-        by_particle = (self.generator.mean(states[0])[..., self.num_pixels :] + 1) / 2
-        return (torch.softmax(log_w, 0).unsqueeze(-1) * by_particle).sum(0)
+        units = torch.arange(self.generator.widths[-1], device=self.prior.h.device)
+        return units < self.num_pixels
+
+    def _classes(self, first: Tensor) -> Tensor:
+        return (self.generator.mean(first)[..., self.num_pixels :] + 1) / 2
 
     def _weigh_observed(
         self, visible: Tensor, mask: Tensor, num_particles: int
     ) -> tuple[list[Tensor], Tensor]:
-        seen = torch.where(mask, visible, 0.0)
+        seen = torch.where(mask, visible.to(self.prior.h), 0.0)
         states, log_q = self.infer(seen, num_particles)
         v = seen.expand(num_particles, *seen.shape)
         return states, self.log_joint([v, *states], observed=mask) - log_q

@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
+from qahm_torch.evaluation.likelihood import classification_accuracy
 from qahm_torch.losses import reweighted_wake_loss, sleep_loss, wake_loss
 from qahm_torch.nn import HelmholtzMachine, QuantumPriorLayer, hide
 from qahm_torch.samplers import Samples
@@ -25,7 +26,8 @@ class PriorModule(pl.LightningModule, ABC):
     Checkpoints hold the chains of the prior and the state of torch's random numbers, so that a run
     that was killed and resumed ends with the same weights, bit for bit, on the same machine.
     Before each validation and test, log Z is estimated anew by a generator of its own, which
-    neither calls the prior's sampler nor moves the random numbers of the training.
+    neither calls the prior's sampler nor moves the random numbers of the training. A validation as
+    a whole leaves those as they were, so how often one validates does not change the weights.
 
     Arguments:
         optimizer: Returns the optimizer of parameter groups; Adam at 1e-3 by default.
@@ -45,7 +47,8 @@ class PriorModule(pl.LightningModule, ABC):
         self.lr_scheduler = lr_scheduler
         self.prior_lr = prior_lr
         self.negative: Samples | None = None
-        self._rng_state: Tensor | None = None
+        self._resumed: tuple[Any, Tensor | None] | None = None
+        self._rng_state = torch.get_rng_state()
 
     @property
     @abstractmethod
@@ -76,7 +79,13 @@ class PriorModule(pl.LightningModule, ABC):
         )
 
     def on_validation_epoch_start(self) -> None:
+        self._rng_state = torch.get_rng_state()
         self.anchor_log_z()
+
+    def on_validation_epoch_end(self) -> None:
+        # Lightning leaves the validation out when it resumes from a checkpoint that was written
+        # at the last batch of an epoch, so a validation may not move the random numbers.
+        torch.set_rng_state(self._rng_state)
 
     def on_test_epoch_start(self) -> None:
         self.anchor_log_z()
@@ -86,14 +95,17 @@ class PriorModule(pl.LightningModule, ABC):
         checkpoint["rng_state"] = torch.get_rng_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.prior.chains = checkpoint.get("prior_chains")
-        self._rng_state = checkpoint.get("rng_state")
+        self._resumed = checkpoint.get("prior_chains"), checkpoint.get("rng_state")
 
     def on_train_start(self) -> None:
-        # Here and not on loading, because Lightning draws random numbers in between.
-        if self._rng_state is not None:
-            torch.set_rng_state(self._rng_state.cpu())
-            self._rng_state = None
+        # Here and not on loading: Lightning loads the weights after that, at which the prior
+        # forgets its chains, and draws random numbers in between.
+        if self._resumed is None:
+            return
+        self.prior.chains, rng_state = self._resumed
+        if rng_state is not None:
+            torch.set_rng_state(rng_state.cpu())
+        self._resumed = None
 
 
 class WakeSleep(PriorModule):
@@ -209,9 +221,9 @@ class WakeSleep(PriorModule):
         error = (pixels - batch[:, : self.machine.num_pixels]).square().mean()
         self.log(f"{stage}/reconstruction_mse", error, batch_size=len(batch))
         if self.machine.num_classes:
-            guess = self.machine.classify(batch, self.num_val_particles).argmax(-1)
-            truth = batch[:, self.machine.num_pixels :].argmax(-1)
-            accuracy = (guess == truth).float().mean()
+            accuracy = classification_accuracy(
+                self.machine, batch, rule="read_out", num_particles=self.num_val_particles
+            )
             self.log(f"{stage}/accuracy", accuracy, prog_bar=True, batch_size=len(batch))
 
     def _seeds(self, samples: Samples) -> Tensor:

@@ -6,6 +6,7 @@ __all__ = ["Run", "RunConfig", "find_checkpoint", "load_run", "load_weights", "r
 
 import pickle
 import zipfile
+from argparse import ArgumentError
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,16 @@ from jsonargparse import ArgumentParser
 from pytorch_lightning.cli import SaveConfigCallback
 
 CONFIG_KEY = "qahm_config"
+
+# What torch.load raises where bytes are missing or wrong.
+_UNREADABLE = (
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 
 
 class RunConfig(SaveConfigCallback):
@@ -65,16 +76,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     r"""Returns the content of a checkpoint, on the CPU, without running code that is in it.
 
     Raises:
+        OSError: If the file cannot be opened.
         ValueError: If the file is not a whole checkpoint.
     """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} cannot be read as a checkpoint; it may be cut short or of another kind "
-            f"({reason})"
-        ) from error
+    # Opened here, so that an OSError of torch.load can only come of what is in the file.
+    with open(path, "rb") as file:
+        try:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        except _UNREADABLE as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(
+                f"{path} cannot be read as a checkpoint; it may be cut short or of another kind "
+                f"({reason})"
+            ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path} holds no Lightning checkpoint: it has no 'state_dict'")
     return checkpoint
@@ -90,7 +104,8 @@ def load_run(path: str | Path) -> Run:
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
-        ValueError: If the checkpoint cannot be read or carries no configuration.
+        ValueError: If the checkpoint cannot be read, or carries no configuration or one whose
+            classes or settings are not known.
     """
     file = find_checkpoint(path)
     checkpoint = read_checkpoint(file)
@@ -103,8 +118,14 @@ def load_run(path: str | Path) -> Run:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(pl.LightningModule, "model", fail_untyped=False)
     parser.add_subclass_arguments(pl.LightningDataModule, "data", fail_untyped=False)
-    parsed = parser.parse_object({"model": config["model"], "data": config["data"]})
-    built = parser.instantiate_classes(parsed)
+    try:
+        parsed = parser.parse_object({"model": config["model"], "data": config["data"]})
+    except ArgumentError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file} carries a configuration that does not fit: {reason}") from error
+    # The second is the older name, the only one before jsonargparse 4.49.
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+    built = instantiate(parsed)
     _restore(built.model, checkpoint, file)
     return Run(built.model.eval(), built.data, file)
 

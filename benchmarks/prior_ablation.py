@@ -44,10 +44,10 @@ PRIORS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("benchmarks/prior_ablation.json"))
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--num_test", type=int, default=10_000)
-    parser.add_argument("--num_particles", type=int, default=200)
+    parser.add_argument("--num_particles", type=int, default=100)
     settings = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
@@ -114,7 +114,7 @@ def build(name: str, epochs: int) -> WakeSleep:
         qt.BeliefNetwork([266, 120, 60]),
         qt.BeliefNetwork([60, 120, 266], output=output),
         qt.QuantumPriorLayer(
-            PRIORS[name](), num_samples=256, sampler=qt.GibbsSampler(num_sweeps=2)
+            PRIORS[name](), num_samples=256, sampler=qt.GibbsSampler(num_sweeps=10)
         ),
     )
     return WakeSleep(
@@ -123,6 +123,7 @@ def build(name: str, epochs: int) -> WakeSleep:
         lr_scheduler=partial(
             torch.optim.lr_scheduler.CosineAnnealingLR, T_max=epochs, eta_min=1e-5
         ),
+        prior_lr=1e-3,  # lower than the rest, so that the chains keep up with the prior
     )
 
 

@@ -59,7 +59,9 @@ def test_evaluate_reports_numbers_as_json(fitted, tmp_path, capsys):
     assert log_z["lower"] <= log_z["value"] <= log_z["upper"]
     assert set(report["reconstruction_mse"]) == {"hidden_layer_1", "hidden_layer_2"}
     assert all(0 < error < 4 for error in report["reconstruction_mse"].values())
-    assert 0 <= report["classification_accuracy"] <= 1
+    accuracies = report["classification_accuracy"]
+    assert set(accuracies) == {"importance_weighted", "read_out"}
+    assert all(0 <= accuracy <= 1 for accuracy in accuracies.values())
     distances = report["nearest_training_distance"]
     assert set(distances) == {"generated_means", "generated_samples", "test"}
     assert all(distance > 0 for distance in distances.values())

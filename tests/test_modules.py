@@ -63,9 +63,7 @@ def test_validation_leaves_the_training_as_it_is(tmp_path):
     for every in (1, 3):
         torch.manual_seed(2)
         module = WakeSleep(small_machine(), "wake-sleep")
-        trainer = quiet_trainer(
-            tmp_path / str(every), max_epochs=3, check_val_every_n_epoch=every
-        )
+        trainer = quiet_trainer(tmp_path / str(every), max_epochs=3, check_val_every_n_epoch=every)
         trainer.fit(module, digits())
         assert len(metrics_of(trainer)["val/log_likelihood"][1]) == 3 // every
         ends.append(weights_of(module))

@@ -50,6 +50,7 @@ class DimodSampler(Sampler):
         ...     proposal_acceptance_criteria="Gibbs",
         ...     randomize_order=True,
         ... )
+        >>> from qahm_torch import CouplingGraph
         >>> ising = Ising(CouplingGraph.complete(3), torch.zeros(3), torch.ones(3))
         >>> sampler.sample(ising, 5).spins.shape
         torch.Size([5, 3])

@@ -21,6 +21,7 @@ class ExactSampler(Sampler):
     chains, so `state` is ignored and comes back as None.
 
     Example:
+        >>> from qahm_torch import CouplingGraph
         >>> ising = Ising(CouplingGraph.complete(3), torch.zeros(3), torch.ones(3))
         >>> ExactSampler().sample(ising, 5).spins.shape
         torch.Size([5, 3])

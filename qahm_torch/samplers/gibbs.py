@@ -39,6 +39,7 @@ class GibbsSampler(Sampler):
         | https://doi.org/10.1109/TPAMI.1984.4767596
 
     Example:
+        >>> from qahm_torch import CouplingGraph
         >>> ising = Ising(CouplingGraph.complete(3), torch.zeros(3), torch.ones(3))
         >>> GibbsSampler(num_sweeps=10).sample(ising, 5).spins.shape
         torch.Size([5, 3])

@@ -27,7 +27,7 @@ class PriorModule(pl.LightningModule, ABC):
     that was killed and resumed ends with the same weights, bit for bit, on the same machine.
     Before each validation and test, log Z is estimated anew by a generator of its own, which
     neither calls the prior's sampler nor moves the random numbers of the training. A validation as
-    a whole leaves those as they were, so how often one validates does not change the weights.
+    a whole leaves those as they were.
 
     Arguments:
         optimizer: Returns the optimizer of parameter groups; Adam at 1e-3 by default.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         VisibleDistribution,
     )
     from qahm_torch.samplers import (
+        AnnealedSampler,
         DimodSampler,
         ExactSampler,
         GibbsSampler,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnnealedSampler",
     "BeliefNetwork",
     "Concatenated",
     "ContinuousSpins",

@@ -6,7 +6,14 @@ from dwave.samplers import SimulatedAnnealingSampler
 from models import F64, SMALL_MODELS, law, random_ising, state_index
 from scipy.stats import chi2
 
-from qahm_torch import CouplingGraph, DimodSampler, ExactSampler, GibbsSampler, Ising
+from qahm_torch import (
+    AnnealedSampler,
+    CouplingGraph,
+    DimodSampler,
+    ExactSampler,
+    GibbsSampler,
+    Ising,
+)
 from qahm_torch.ising import all_states
 
 
@@ -24,6 +31,7 @@ SAMPLERS = {
     "exact": ExactSampler,
     "gibbs": lambda: GibbsSampler(num_sweeps=60),
     "dimod": simulated_annealing,
+    "annealed": AnnealedSampler,
 }
 
 
@@ -58,7 +66,15 @@ def test_twin_at_another_temperature_fails(sampler, name, beta):
     assert p_value(spins, law(ising)) < 1e-3
 
 
+def without_clamping(sampler):
+    if isinstance(sampler, AnnealedSampler):
+        with pytest.raises(ValueError, match="no spin clamped"):
+            sampler.sample(SMALL_MODELS["ring"](), 2, clamp=torch.ones(5))
+        pytest.skip("annealing does not clamp")
+
+
 def test_free_spins_follow_the_conditional_law(sampler):
+    without_clamping(sampler)
     ising = SMALL_MODELS["complete"]()
     clamp = torch.tensor([0.0, 1.0, 0.0, -1.0, 0.0], dtype=F64)
     spins = sampler.sample(ising, 20_000, clamp=clamp, generator=seeded()).spins
@@ -70,6 +86,7 @@ def test_free_spins_follow_the_conditional_law(sampler):
 
 
 def test_rows_are_clamped_one_by_one(sampler):
+    without_clamping(sampler)
     ising = SMALL_MODELS["complete"]()
     rows = torch.tensor([[1.0, 0, 0, 0, 0], [0, -1.0, 1.0, 0, 0], [1.0, 1.0, 1.0, 1.0, -1.0]])
     clamp = rows.to(F64).repeat(4000, 1)

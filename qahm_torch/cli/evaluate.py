@@ -24,7 +24,7 @@ from qahm_torch.evaluation import (
     write_json,
 )
 from qahm_torch.nn import Concatenated, ContinuousSpins
-from qahm_torch.samplers import GibbsSampler
+from qahm_torch.samplers import AnnealedSampler
 
 
 def run(arguments: list[str]) -> None:
@@ -119,7 +119,7 @@ def _nearest(trained: Trained, num_generated: int) -> dict[str, float]:
     distance of test data is the measure of both.
     """
     machine, pixels = trained.machine, trained.machine.num_pixels
-    machine.prior.sampler = GibbsSampler(1000)
+    machine.prior.sampler = AnnealedSampler(500)
     dream = machine.dream(num_generated)
     train = trained.data.train[:, :pixels]
     queries = {

@@ -10,7 +10,7 @@ import torch
 
 from qahm_torch.cli.arguments import load_machine, parser_of
 from qahm_torch.evaluation import atomic_write, image_grid, save_figure
-from qahm_torch.samplers import GibbsSampler
+from qahm_torch.samplers import AnnealedSampler
 
 
 def run(arguments: list[str]) -> None:
@@ -18,10 +18,7 @@ def run(arguments: list[str]) -> None:
     parser = parser_of("generate", "Draws dreams of a trained machine.")
     parser.add_argument("--num", type=int, default=100, help="The number of dreams.")
     parser.add_argument(
-        "--sweeps",
-        type=int,
-        default=1000,
-        help="Gibbs sweeps of the prior between the chains of the checkpoint and the dreams.",
+        "--num_temperatures", type=int, default=500, help="Temperatures of annealing the prior."
     )
     parser.add_argument(
         "--output", type=str | None, default=None, help="The picture; RUN/dreams.png by default."
@@ -35,7 +32,7 @@ def run(arguments: list[str]) -> None:
     settings = parser.parse_args(arguments)
     trained = load_machine(settings)
     machine = trained.machine
-    machine.prior.sampler = GibbsSampler(settings.sweeps)
+    machine.prior.sampler = AnnealedSampler(settings.num_temperatures)
     dream = machine.dream(settings.num)
     pixels = machine.generator.mean(dream[-2]).detach()[:, : machine.num_pixels]
     output = Path(settings.output or trained.folder / "dreams.png")

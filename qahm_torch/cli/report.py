@@ -15,7 +15,7 @@ from qahm_torch.evaluation import (
     read_metrics,
     save_figure,
 )
-from qahm_torch.samplers import GibbsSampler
+from qahm_torch.samplers import AnnealedSampler
 
 
 def run(arguments: list[str]) -> None:
@@ -26,7 +26,9 @@ def run(arguments: list[str]) -> None:
         "digits, and learning curves.",
     )
     parser.add_argument("--num", type=int, default=40, help="The number of generated digits.")
-    parser.add_argument("--sweeps", type=int, default=1000, help="Gibbs sweeps of the prior.")
+    parser.add_argument(
+        "--num_temperatures", type=int, default=500, help="Temperatures of annealing the prior."
+    )
     parser.add_argument(
         "--output", type=str | None, default=None, help="The folder; RUN/figures if not set."
     )
@@ -34,7 +36,7 @@ def run(arguments: list[str]) -> None:
     trained = load_machine(settings)
     trained.data.prepare_data()
     trained.data.setup("test")
-    trained.machine.prior.sampler = GibbsSampler(settings.sweeps)
+    trained.machine.prior.sampler = AnnealedSampler(settings.num_temperatures)
     folder = Path(settings.output or trained.folder / "figures")
     figures = {
         "generated.png": _generated(trained, settings.num),

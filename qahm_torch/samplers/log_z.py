@@ -4,9 +4,7 @@ from __future__ import annotations
 
 __all__ = ["LogZ", "annealed_log_z", "estimate_log_z", "exact_log_z"]
 
-import itertools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import networkx as nx
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from qahm_torch.ising import Ising, exact_log_partition
 from qahm_torch.ising.exact import MAX_CLASSICAL_SPINS, MAX_QUANTUM_SPINS
-from qahm_torch.samplers.kernels import Blocks, arrange, logistic_noise, random_spins, sweep_
+from qahm_torch.samplers.annealing import annealing_path, log_2cosh
 
 MAX_TREEWIDTH = 16
 
@@ -129,75 +127,13 @@ def annealed_log_z(
             f"{num_chains} chains and {num_temperatures} temperatures are too few; "
             "annealing needs at least 2 of each"
         )
-    double = Ising(ising.graph, ising.h.detach().double(), ising.J.detach().double())
-    blocks = arrange(ising)
-    path = _Path(blocks, _base_fields(blocks, num_chains, generator), _energy(double, blocks))
+    path = annealing_path(ising, num_chains, generator)
     betas = torch.linspace(0, 1, num_temperatures).tolist()
     state, forward = path.anneal(path.base_samples(num_chains, generator), betas, generator)
     drawn = torch.multinomial(torch.softmax(forward, 0), num_chains, True, generator=generator)
     state = path.settle(state[:, drawn], max(20, num_temperatures // 10), generator)
     _, backward = path.anneal(state, betas[::-1], generator)
     return _combine(forward, backward, path.base_log_z())
-
-
-class _Path(NamedTuple):
-    r"""The annealing path from independent spins to a model."""
-
-    blocks: Blocks
-    base: Tensor  # fields of the independent spins, in row order, of shape (N, 1)
-    energy: Callable[[Tensor], Tensor]  # of states (N, S) in row order
-
-    def base_log_z(self) -> float:
-        return float(_log_2cosh(self.base.double()).sum())
-
-    def base_samples(self, num_chains: int, generator: torch.Generator | None) -> Tensor:
-        noise = logistic_noise((len(self.base), num_chains), self.base, generator)
-        return torch.copysign(self.base.new_ones(()), noise - self.base)
-
-    def settle(self, state: Tensor, sweeps: int, generator: torch.Generator | None) -> Tensor:
-        for _ in range(sweeps):
-            sweep_(state, self.blocks, self._noise(state, generator))
-        return state
-
-    def anneal(
-        self, state: Tensor, betas: list[float], generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        r"""Returns the end states and the log-weights of chains run along the path."""
-        log_weights = state.new_zeros(state.shape[1], dtype=torch.float64)
-        for beta, following in itertools.pairwise(betas):
-            log_weights -= (following - beta) * self._gap(state)
-            noise = self._noise(state, generator)
-            sweep_(state, self.blocks.scaled(following, self.base), noise)
-        return state, log_weights
-
-    def _noise(self, state: Tensor, generator: torch.Generator | None) -> Tensor:
-        return logistic_noise((len(state), state.shape[1]), self.base, generator)
-
-    def _gap(self, state: Tensor) -> Tensor:
-        return self.energy(state) - (self.base * state).sum(0).double()
-
-
-def _energy(ising: Ising, blocks: Blocks) -> Callable[[Tensor], Tensor]:
-    if blocks.matrix is not None:
-        matrix = blocks.matrix / 2
-        return lambda state: (state * (blocks.h + matrix @ state)).sum(0).double()
-    row = torch.empty_like(blocks.order)
-    row[blocks.order] = torch.arange(len(row), device=row.device)
-    return lambda state: ising.energy(state[row].T.double())
-
-
-def _base_fields(blocks: Blocks, num_chains: int, generator: torch.Generator | None) -> Tensor:
-    r"""Returns fields of independent spins with about the mean spins of the model."""
-    size = (len(blocks.h), num_chains)
-    state = random_spins(size, blocks.h, generator)
-    total = torch.zeros_like(blocks.h)
-    sweeps = 20
-    for step in range(2 * sweeps):
-        sweep_(state, blocks, logistic_noise(size, blocks.h, generator))
-        if step >= sweeps:
-            total += state.mean(1, keepdim=True)
-    # Away from +-1, so that the base keeps reaching all states.
-    return -torch.atanh((total / sweeps).clamp(-0.95, 0.95))
 
 
 def _combine(forward: Tensor, backward: Tensor, base_log_z: float) -> LogZ:
@@ -242,17 +178,13 @@ def _tree_log_z(ising: Ising) -> float:
     # The solver leaves out a spin without bias and couplings, and with it a factor of 2.
     coupled = torch.zeros(ising.num_spins, dtype=torch.bool)
     coupled[ising.graph.edges[(ising.J != 0).cpu()].flatten()] = True
-    alone = _log_2cosh(ising.h.detach().double().cpu()[~coupled]).sum()
+    alone = log_2cosh(ising.h.detach().double().cpu()[~coupled]).sum()
     if not coupled.any():
         return float(alone)
     graph, edges = ising.graph.subgraph(coupled.nonzero().squeeze(-1).tolist())
     rest = Ising(graph, ising.h[coupled.to(ising.h.device)], ising.J[edges.to(ising.J.device)])
     answer = TreeDecompositionSampler().sample(rest.to_bqm(), beta=1.0, marginals=False)
     return float(alone) + float(answer.info["log_partition_function"])
-
-
-def _log_2cosh(x: Tensor) -> Tensor:
-    return torch.logaddexp(x, -x)
 
 
 def _has_small_treewidth(ising: Ising) -> bool:

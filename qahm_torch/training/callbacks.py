@@ -21,6 +21,7 @@ from torch import Tensor
 
 from qahm_torch.evaluation.diagnostics import autocorrelation_time, split_r_hat
 from qahm_torch.evaluation.figures import image_grid, save_figure
+from qahm_torch.nn import QuantumPriorLayer
 from qahm_torch.training.modules import PriorModule, WakeSleep
 
 
@@ -110,11 +111,12 @@ class TemperatureMonitor(pl.Callback):
 class ChainDiagnostics(pl.Callback):
     r"""Measures how well the chains of the prior mix, with the parameters held still.
 
-    Copies of the layer's chains run on for some calls of its sampler. From their energies come
-    `prior/r_hat` (split R-hat, near 1 when the chains agree) and `prior/autocorrelation_time` (in
-    calls of the sampler). A high one means that the negative phase lags behind the model, the
-    usual cause of late divergence. The chains themselves and the random numbers of the training
-    are left as they are. Do not use it with a device that bills for samples.
+    Copies of the layer's chains run on for some calls of its sampler. Logged are the worst values
+    over the energy and all spins of `prior/r_hat` (split R-hat, near 1 when the chains agree) and
+    `prior/autocorrelation_time` (in calls of the sampler). A high one means that the negative
+    phase lags behind the model, the usual cause of late divergence. The chains themselves and the
+    random numbers of the training are left as they are. Do not use it with a device that bills for
+    samples.
 
     Arguments:
         num_draws: The number of calls of the sampler.
@@ -136,11 +138,12 @@ class ChainDiagnostics(pl.Callback):
         ):
             return
         with torch.random.fork_rng():
-            energies = chain_energies(pl_module, self.num_draws)
-        r_hat = float(split_r_hat(energies))
-        time = float(autocorrelation_time(energies))
-        values = {"prior/r_hat": r_hat, "prior/autocorrelation_time": time}
-        pl_module.log_dict({k: v for k, v in values.items() if math.isfinite(v)})
+            traces = chain_traces(pl_module.prior, self.num_draws)
+        values = {
+            "prior/r_hat": _worst(split_r_hat(traces)),
+            "prior/autocorrelation_time": _worst(autocorrelation_time(traces)),
+        }
+        pl_module.log_dict(values)
 
 
 class CheckpointOnException(pl.Callback):
@@ -159,17 +162,26 @@ class CheckpointOnException(pl.Callback):
 
 
 @torch.no_grad()
-def chain_energies(module: PriorModule, num_draws: int) -> Tensor:
-    r"""Returns the energies of the prior's chains, run on for some draws, of shape (T, S)."""
-    prior = module.prior
+def chain_traces(prior: QuantumPriorLayer, num_draws: int) -> Tensor:
+    r"""Returns traces of the prior's chains, run on for some draws, of shape (T, S, N + 1).
+
+    The first is the energy and the others are the spins. The chains of the layer stay as they are.
+    """
     model = prior.ising().detach()
     state = prior.chains
-    energies = []
+    traces = []
     for _ in range(num_draws):
         samples = prior.sampler.sample(model, prior.num_samples, state=state)
         state = samples.state
-        energies.append(model.energy(samples.spins))
-    return torch.stack(energies)
+        energy = model.energy(samples.spins).unsqueeze(-1)
+        traces.append(torch.cat([energy, samples.spins], -1))
+    return torch.stack(traces)
+
+
+def _worst(values: Tensor) -> float:
+    # A spin that never moves has no autocorrelation time; that is not what is asked for.
+    known = values[~values.isnan()]
+    return float(known.max()) if len(known) else math.nan
 
 
 @torch.no_grad()

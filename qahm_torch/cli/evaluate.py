@@ -79,6 +79,7 @@ def measure(trained: Trained, settings: Any) -> dict[str, Any]:
     report: dict[str, Any] = {
         "version": qahm_torch.__version__,
         "checkpoint": str(trained.checkpoint),
+        "training": _training(trained.folder),
         "num_test": len(noisy),
         "prior": {"log_z": log_z._asdict()},
         "likelihood": _likelihood(trained, noisy, log_z, settings.num_particles),
@@ -94,6 +95,28 @@ def measure(trained: Trained, settings: Any) -> dict[str, Any]:
             "read_out": classification_accuracy(machine, noisy, rule="read_out"),
         }
     return {**report, "seconds": time.perf_counter() - start}
+
+
+def _training(folder: Path) -> dict[str, float] | None:
+    r"""Returns the updates and the seconds of a run by its TensorBoard events; None without them.
+
+    The time runs from the first to the last logged update, validation and pictures included.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    if "train/loss" not in events.Tags()["scalars"]:
+        return None
+    logged = events.Scalars("train/loss")
+    seconds = logged[-1].wall_time - logged[0].wall_time
+    updates = logged[-1].step - logged[0].step
+    if updates == 0:
+        return None
+    return {
+        "updates": logged[-1].step + 1,
+        "seconds": seconds,
+        "seconds_per_update": seconds / updates,
+    }
 
 
 def _likelihood(

@@ -59,7 +59,7 @@ def _generated(trained: Trained, num: int):  # type: ignore[no-untyped-def]
     nearest = nearest_neighbors(pixels, train)
     labels: list[object] = []
     if machine.num_classes:
-        labels = dream[-1][:, machine.num_pixels :].argmax(-1).tolist()
+        labels = trained.data.train[nearest.index, machine.num_pixels :].argmax(-1).tolist()
     return generated_and_nearest(
         pixels.view(-1, *shape), train[nearest.index].view(-1, *shape), nearest.distance, labels
     )

@@ -1,0 +1,137 @@
+r"""Writes the README's table of results from the reports in this folder.
+
+    python benchmarks/table.py
+
+Each number of the table comes from a JSON file beside this script, which the command in the last
+column writes. The table stands between two marks in the README, and is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qahm_torch.evaluation import atomic_write
+
+FOLDER = Path(__file__).parent
+README = FOLDER.parent / "README.md"
+BEGIN, END = "<!-- results -->\n", "<!-- /results -->\n"
+
+
+def main() -> None:
+    text = README.read_text()
+    with atomic_write(README) as temporary:
+        temporary.write_text(with_table(text))
+
+
+def with_table(text: str) -> str:
+    r"""Returns the README with the table of the reports as they are now."""
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    return head + BEGIN + "\n".join(["## Measured", "", *_lines()]) + "\n" + END + tail
+
+
+def _lines() -> list[str]:
+    return [
+        "On 2 cores of a virtual machine, without a GPU. Log-likelihoods are those of all 10 000",
+        "test images, pixels and class together, in nats, by importance sampling; the interval",
+        "holds the error of log Z and the bias of the estimate, and the bits are per pixel of 256",
+        "grey levels. Distances are Euclidean, in pixels of [-1, 1], to the nearest of the 60 000",
+        "training images. Timings are of one thread.",
+        "",
+        *_machines(),
+        "",
+        *_ablation(),
+        "",
+        *_checks(),
+    ]
+
+
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def _machines() -> list[str]:
+    reports = {name: _read(name) for name in ("mnist16_paper", "mnist16")}
+    rows = {
+        "log-likelihood": _nats,
+        "bits per pixel": lambda r: f"{r['likelihood']['bits_per_pixel']['value']:.3f}",
+        "reconstruction MSE by layer 1, 2": lambda r: ", ".join(
+            f"{value:.4f}" for value in r["reconstruction_mse"].values()
+        ),
+        "accuracy, class read out of recognition": _percent("read_out"),
+        "accuracy, importance-weighted": _percent("importance_weighted"),
+        "distance of dreams (means)": _distance("generated_means"),
+        "distance of dreams (samples)": _distance("generated_samples"),
+        "distance of test images": _distance("test"),
+        "updates": lambda r: f"{r['training']['updates']}",
+        "seconds per update": lambda r: f"{r['training']['seconds_per_update']:.3f}",
+        "minutes of training": lambda r: f"{r['training']['seconds'] / 60:.1f}",
+        "command": lambda r: _command(r),
+    }
+    names = " | ".join(f"`configs/{name}.yaml`" for name in reports)
+    table = [f"| | {names} |", "| --- | --- | --- |"]
+    for label, value in rows.items():
+        table.append(f"| {label} | " + " | ".join(value(r) for r in reports.values()) + " |")
+    return table
+
+
+def _command(report: dict[str, Any]) -> str:
+    name = Path(report["checkpoint"]).parts[1]
+    return f"`qahm fit --config configs/{name}.yaml`, `qahm evaluate runs/{name}`"
+
+
+def _nats(report: dict[str, Any]) -> str:
+    nats = report["likelihood"]["nats"]
+    return f"{nats['value']:.1f} [{nats['lower']:.1f}, {nats['upper']:.1f}]"
+
+
+def _percent(rule: str) -> Any:
+    return lambda report: f"{report['classification_accuracy'][rule]:.1%}"
+
+
+def _distance(which: str) -> Any:
+    return lambda report: f"{report['nearest_training_distance'][which]:.2f}"
+
+
+def _ablation() -> list[str]:
+    report = _read("prior_ablation")
+    epochs = report["settings"]["epochs"]
+    table = [
+        "What the prior is worth: the same networks, data and updates, trained by wake-sleep for",
+        f"{epochs} epochs with three priors over the 60 deepest spins; log-likelihood and interval of",
+        "each seed (`python benchmarks/prior_ablation.py`).",
+        "",
+        "| prior | " + " | ".join(f"seed {s}" for s in range(report["settings"]["seeds"])) + " |",
+        "| --- " * (1 + report["settings"]["seeds"]) + "|",
+    ]
+    for prior in dict.fromkeys(run["prior"] for run in report["runs"]):
+        runs = sorted((r for r in report["runs"] if r["prior"] == prior), key=lambda r: r["seed"])
+        cells = [f"{r['nats']:.1f} [{r['lower']:.1f}, {r['upper']:.1f}]" for r in runs]
+        table.append(f"| {prior} | " + " | ".join(cells) + " |")
+    return table
+
+
+def _checks() -> list[str]:
+    correctness, cost = _read("correctness"), _read("step_cost")
+    errors = correctness["largest_gradient_error"].values()
+    ais = correctness["annealed_importance_sampling"]
+    times = cost["milliseconds"]
+    return [
+        "| check | measured | command |",
+        "| --- | --- | --- |",
+        "| gradient with exact samples against autograd through the enumerated log Z, largest error"
+        f" | {max(errors):.1e} | `python benchmarks/correctness.py` |",
+        f"| annealed intervals that hold the exact log Z | {ais['inside']} of {ais['models']}"
+        " | `python benchmarks/correctness.py` |",
+        "| samplers against the oracle by chi-square, with twins 20 % off in temperature that fail"
+        " | all pass | `pytest tests/test_samplers.py` |",
+        "| training step with the Boltzmann prior over that with a factorial one (batch 1000, 1024"
+        f" samples, 2 sweeps) | {cost['ratio']:.2f} ({times['complete']:.0f} ms over"
+        f" {times['factorial']:.0f} ms) | `python benchmarks/step_cost.py` |",
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -37,8 +37,8 @@ def _lines() -> list[str]:
         "On 2 cores of a virtual machine, without a GPU. Log-likelihoods are those of all 10 000",
         "test images, pixels and class together, in nats, by importance sampling; the interval",
         "holds the error of log Z and the bias of the estimate, and the bits are per pixel of 256",
-        "grey levels. Distances are Euclidean, in pixels of [-1, 1], to the nearest of the 60 000",
-        "training images. Timings are of one thread.",
+        "grey levels. Distances are Euclidean, in pixels of [-1, 1], to the nearest training",
+        "image. Training ran on one thread.",
         "",
         *_machines(),
         "",
@@ -100,8 +100,8 @@ def _ablation() -> list[str]:
     epochs = report["settings"]["epochs"]
     table = [
         "What the prior is worth: the same networks, data and updates, trained by wake-sleep for",
-        f"{epochs} epochs with three priors over the 60 deepest spins; log-likelihood and interval of",
-        "each seed (`python benchmarks/prior_ablation.py`).",
+        f"{epochs} epochs with three priors over the 60 deepest spins; log-likelihood and",
+        "interval of each seed (`python benchmarks/prior_ablation.py`).",
         "",
         "| prior | " + " | ".join(f"seed {s}" for s in range(report["settings"]["seeds"])) + " |",
         "| --- " * (1 + report["settings"]["seeds"]) + "|",
@@ -121,8 +121,8 @@ def _checks() -> list[str]:
     return [
         "| check | measured | command |",
         "| --- | --- | --- |",
-        "| gradient with exact samples against autograd through the enumerated log Z, largest error"
-        f" | {max(errors):.1e} | `python benchmarks/correctness.py` |",
+        "| gradient with exact samples against autograd through the enumerated log Z, largest"
+        f" error | {max(errors):.1e} | `python benchmarks/correctness.py` |",
         f"| annealed intervals that hold the exact log Z | {ais['inside']} of {ais['models']}"
         " | `python benchmarks/correctness.py` |",
         "| samplers against the oracle by chi-square, with twins 20 % off in temperature that fail"

@@ -28,7 +28,16 @@ def test_fit_leaves_a_whole_run_folder(fitted):
 
 def test_generate_draws_dreams(fitted, tmp_path, capsys):
     out, tensor = tmp_path / "dreams.png", tmp_path / "dreams.pt"
-    arguments = ["--num", "7", "--sweeps", "20", "--output", str(out), "--tensor", str(tensor)]
+    arguments = [
+        "--num",
+        "7",
+        "--num_temperatures",
+        "20",
+        "--output",
+        str(out),
+        "--tensor",
+        str(tensor),
+    ]
     assert qahm("generate", str(fitted), *arguments) == 0
     assert capsys.readouterr().out.split() == [str(out), str(tensor)]
     assert out.read_bytes().startswith(PNG)
@@ -68,7 +77,7 @@ def test_evaluate_reports_numbers_as_json(fitted, tmp_path, capsys):
 
 
 def test_report_draws_three_figures(fitted, tmp_path, capsys):
-    arguments = ["--num", "10", "--sweeps", "20", "--output", str(tmp_path / "figures")]
+    arguments = ["--num", "10", "--num_temperatures", "20", "--output", str(tmp_path / "figures")]
     assert qahm("report", str(fitted), *arguments) == 0
     names = ["generated.png", "reconstructed.png", "learning_curves.png"]
     paths = [tmp_path / "figures" / name for name in names]

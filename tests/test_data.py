@@ -16,15 +16,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from qahm_torch.training.data import (
-    MNIST16,
-    MNIST28,
-    BarsAndStripes,
-    OptDigits,
-    dequantize,
-    draw_spins,
-    one_hot_spins,
-)
+from qahm_torch.training.coding import dequantize, draw_spins, one_hot_spins
+from qahm_torch.training.data import MNIST16, MNIST28, BarsAndStripes, OptDigits
 
 # Lightning on a newer torch than it was written for
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
@@ -416,7 +409,7 @@ def test_root_is_data_in_the_working_folder_by_default(root, monkeypatch):
 @pytest.mark.parametrize("step", ["prepare_data", "setup"])
 def test_no_network(module, step, tmp_path, no_network):
     folder = tmp_path / "missing"
-    with pytest.raises(RuntimeError, match="cannot be downloaded") as caught:
+    with pytest.raises(FileNotFoundError, match="cannot be downloaded") as caught:
         getattr(module(str(folder)), step)()
     message = str(caught.value)
     for part in (str(folder), "QAHM_DATA", "torchvision.datasets.MNIST(root, download=True)"):
@@ -457,7 +450,7 @@ def test_failed_download_leaves_the_folder_as_it_was(tmp_path, archives, no_netw
     raw.mkdir(parents=True)
     name = "train-images-idx3-ubyte.gz"
     (raw / name).write_bytes(archives[name])
-    with pytest.raises(RuntimeError, match="cannot be downloaded"):
+    with pytest.raises(FileNotFoundError, match="cannot be downloaded"):
         MNIST16(str(tmp_path)).prepare_data()
     assert [path.name for path in raw.iterdir()] == [name]
     assert list(tmp_path.iterdir()) == [tmp_path / "MNIST"]
@@ -483,7 +476,7 @@ def test_download_writes_whole_files(tmp_path, archives, monkeypatch):
 def test_truncated_file(root, idx_files, name, keep):
     raw = Path(root, "MNIST", "raw")
     (raw / name).write_bytes(idx_files[name][:keep])
-    with pytest.raises(RuntimeError, match="truncated or corrupt") as caught:
+    with pytest.raises(ValueError, match="truncated or corrupt") as caught:
         MNIST16(root).setup()
     assert str(raw) in str(caught.value)
     assert f"{name.split('-')[0]}-*" in str(caught.value)
@@ -499,7 +492,7 @@ def test_truncated_file(root, idx_files, name, keep):
 )
 def test_files_that_do_not_fit(root, name, content, message):
     Path(root, "MNIST", "raw", name).write_bytes(idx(content))
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(ValueError, match=message):
         MNIST28(root, num_val=0).setup()
 
 

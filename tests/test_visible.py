@@ -8,16 +8,15 @@ import torch
 from scipy import stats
 from torch.autograd import gradcheck, gradgradcheck
 
-from qahm_torch.nn.visible import (
+from qahm_torch import (
     Concatenated,
     ContinuousSpins,
     DiscretizedLogistic,
     OneHot,
     Spins,
     VisibleDistribution,
-    langevin,
-    log_normalizer,
 )
+from qahm_torch.nn.grey import langevin, log_normalizer
 
 F64 = torch.float64
 BOTH = [torch.float32, F64]

@@ -2,6 +2,7 @@ r"""The console script `qahm`."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import sys
@@ -58,9 +59,16 @@ def main(arguments: list[str] | None = None) -> int:
     module = importlib.import_module(f"qahm_torch.cli.{COMMANDS[command]}")
     try:
         module.run([command, *rest] if COMMANDS[command] == "fit" else rest)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, argparse.ArgumentError) as error:
         if os.environ.get("QAHM_TRACEBACK"):
             raise
-        print(f"qahm: error: {error}", file=sys.stderr)
+        print(f"qahm: error: {_told(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _told(error: Exception) -> str:
+    # The parser repeats the whole configuration, and each type that the value could have had.
+    noise = ("Given value", "Expected a <class 'NoneType'>", "Does not val", "Subtypes", "Errors:")
+    lines = [line.strip(" -") for line in str(error).splitlines()]
+    return "\n  ".join(line for line in lines if line and not line.startswith(noise))

@@ -67,6 +67,8 @@ def run(arguments: list[str]) -> None:
         subclass_mode_model=True,
         subclass_mode_data=True,
         auto_configure_optimizers=False,
+        # Errors of the parser reach the user through `main`, without the whole configuration.
+        parser_kwargs={"exit_on_error": False},
         save_config_callback=RunConfig,
         save_config_kwargs={"overwrite": True},
         # Lightning warns where arguments are given twice.

@@ -1,16 +1,10 @@
 r"""Modules: the prior layer, belief networks, visible distributions and the Helmholtz machine."""
 
 from qahm_torch.nn.belief import BeliefNetwork, Draw
+from qahm_torch.nn.grey import ContinuousSpins, DiscretizedLogistic
 from qahm_torch.nn.machine import HelmholtzMachine, hide
 from qahm_torch.nn.prior import QuantumPriorLayer
-from qahm_torch.nn.visible import (
-    Concatenated,
-    ContinuousSpins,
-    DiscretizedLogistic,
-    OneHot,
-    Spins,
-    VisibleDistribution,
-)
+from qahm_torch.nn.visible import Concatenated, OneHot, Spins, VisibleDistribution
 
 __all__ = [
     "BeliefNetwork",

@@ -9,19 +9,11 @@ __all__ = [
     "OptDigits",
     "Splits",
     "TensorDataModule",
-    "dequantize",
-    "draw_spins",
-    "one_hot_spins",
 ]
 
-import os
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from http.client import HTTPException
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytorch_lightning as pl
@@ -29,12 +21,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from qahm_torch.training.coding import dequantize, draw_spins, one_hot_spins
 from qahm_torch.training.loader import TensorLoader, check_count
+from qahm_torch.training.mnist import NUM_DIGITS, MNISTFiles
 
-_FILES = tuple(
-    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
-)
-_NUM_DIGITS = 10
 _NUM_GREYS = 256
 _NUM_OPTDIGITS = 1797
 
@@ -224,7 +214,7 @@ class OptDigits(TensorDataModule):
         super().__init__(
             (8, 8),
             num_levels=17,
-            num_classes=_NUM_DIGITS if classes else 0,
+            num_classes=NUM_DIGITS if classes else 0,
             batch_size=batch_size,
             seed=seed,
             noise=_dequantizer(64, 17) if dequantize else None,
@@ -292,14 +282,14 @@ class MNIST16(TensorDataModule):
         super().__init__(
             (16, 16),
             num_levels=_NUM_GREYS,
-            num_classes=_NUM_DIGITS if classes else 0,
+            num_classes=NUM_DIGITS if classes else 0,
             batch_size=batch_size,
             seed=seed,
             noise=_dequantizer(256, _NUM_GREYS) if dequantize else None,
         )
         check_count("num_val", num_val, 0)
         self.num_val = num_val
-        self._files = _MNISTFiles(root, download)
+        self._files = MNISTFiles(root, download)
 
     def prepare_data(self) -> None:
         r"""Downloads the files that are missing."""
@@ -362,7 +352,7 @@ class MNIST28(TensorDataModule):
         super().__init__(
             (28, 28),
             num_levels=2,
-            num_classes=_NUM_DIGITS if classes else 0,
+            num_classes=NUM_DIGITS if classes else 0,
             batch_size=batch_size,
             seed=seed,
             noise=partial(draw_spins, num_pixels=784) if binarize == "dynamic" else None,
@@ -370,7 +360,7 @@ class MNIST28(TensorDataModule):
         check_count("num_val", num_val, 0)
         self.binarize = binarize
         self.num_val = num_val
-        self._files = _MNISTFiles(root, download)
+        self._files = MNISTFiles(root, download)
 
     def prepare_data(self) -> None:
         r"""Downloads the files that are missing."""
@@ -439,192 +429,6 @@ class BarsAndStripes(TensorDataModule):
         return Splits(patterns, patterns, patterns)
 
 
-def dequantize(
-    values: Tensor, num_pixels: int, num_levels: int, generator: torch.Generator | None = None
-) -> Tensor:
-    r"""Returns rows whose grey levels are spread by uniform noise over equal bins of [-1, 1].
-
-    Level :math:`l` of :math:`L` becomes :math:`v = 2 (l + u) / L - 1` with u uniform in [0, 1).
-    The bin of an image has volume :math:`(2 / L)^P` for P pixels, so that in nats
-
-    .. math::
-        \log P(l) \ge E_u[\log p(v)] + P \log(2 / L).
-
-    u is kept L machine epsilons from 0 and from 1 (3e-5 for 256 levels in float32), or rounding
-    would carry some values into the next bin.
-
-    Arguments:
-        values: The rows of shape (*, num_visible), float32 or float64. The first `num_pixels`
-            units are values of the grid :math:`2 l / (L - 1) - 1`, the others remain as they are.
-        num_pixels: The number of image units.
-        num_levels: The number of grey levels, at least 2.
-        generator: The source of the noise; torch's global generator by default.
-
-    Returns:
-        The rows of shape (*, num_visible).
-
-    Raises:
-        ValueError: If there are fewer units than pixels or fewer than two levels.
-
-    References:
-        | A note on the evaluation of generative models (Theis et al., 2015)
-        | https://arxiv.org/abs/1511.01844
-
-    Example:
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> v = dequantize(torch.tensor([-1.0, 1.0, 1.0]), 2, 2, generator)
-        >>> bool(-1 <= v[0] < 0 <= v[1] < 1), v[2]
-        (True, tensor(1.))
-    """
-    check_count("num_levels", num_levels, 2)
-    pixels, classes = _split_units(values, num_pixels)
-    levels = ((pixels + 1) * (num_levels - 1) / 2).round()
-    margin = num_levels * torch.finfo(values.dtype).eps
-    noise = _uniform(pixels, generator).clamp(margin, 1 - margin)
-    return torch.cat([2 * (levels + noise) / num_levels - 1, classes], dim=-1)
-
-
-def draw_spins(
-    values: Tensor, num_pixels: int, generator: torch.Generator | None = None
-) -> Tensor:
-    r"""Returns rows whose image units are independent spins with the given expectations.
-
-    Arguments:
-        values: The rows of shape (*, num_visible). The first `num_pixels` units are expected
-            spins in [-1, 1], so +1 has probability (1 + value) / 2; the others remain as they are.
-        num_pixels: The number of image units.
-        generator: The source of the draws; torch's global generator by default.
-
-    Returns:
-        The rows of shape (*, num_visible).
-
-    Raises:
-        ValueError: If there are fewer units than pixels.
-
-    Example:
-        >>> draw_spins(torch.tensor([-1.0, 1.0, -1.0]), num_pixels=2)
-        tensor([-1.,  1., -1.])
-    """
-    pixels, classes = _split_units(values, num_pixels)
-    is_up = _uniform(pixels, generator) < (1 + pixels) / 2
-    return torch.cat([2 * is_up.to(values.dtype) - 1, classes], dim=-1)
-
-
-def one_hot_spins(labels: Tensor, num_classes: int) -> Tensor:
-    r"""Returns labels coded as spins: +1 for the class and -1 for the others.
-
-    Arguments:
-        labels: The whole numbers from 0 to num_classes - 1, of shape (*).
-        num_classes: The number of classes.
-
-    Returns:
-        The spins of shape (*, num_classes), of torch's default dtype.
-
-    Raises:
-        ValueError: If a label is out of range.
-
-    Example:
-        >>> one_hot_spins(torch.tensor([0, 2]), 3)
-        tensor([[ 1., -1., -1.],
-                [-1., -1.,  1.]])
-    """
-    outside = labels[(labels < 0) | (labels >= num_classes)]
-    if len(outside):
-        raise ValueError(
-            f"labels must be from 0 to {num_classes - 1}, got {outside.unique().tolist()}"
-        )
-    spins = 2 * F.one_hot(labels.long(), num_classes) - 1
-    return spins.to(torch.get_default_dtype())
-
-
-class _MNISTFiles:
-    r"""The raw files of MNIST in torchvision's layout: where they are and how they get there."""
-
-    def __init__(self, root: str | None, download: bool):
-        # an empty variable is as good as none: Path("") would silently be the working folder
-        named = root or os.environ.get("QAHM_DATA") or "data"
-        self.root = Path(named).expanduser().absolute()
-        self.raw = self.root / "MNIST" / "raw"
-        self.download = download
-
-    def fetch(self) -> None:
-        r"""Downloads the files if one is missing; all arrive or none does."""
-        if all((self.raw / name).is_file() for name in _FILES):
-            return
-        if not self.download:
-            raise FileNotFoundError(f"MNIST is not in {self.raw}. {self._advice()}")
-        mnist = _import_mnist()
-        try:
-            self._download(mnist)
-        except (OSError, RuntimeError, HTTPException) as error:
-            reason = " ".join(str(error).split())
-            raise RuntimeError(
-                f"MNIST is not in {self.raw} and cannot be downloaded. {self._advice()} "
-                f"(The reason was: {reason})"
-            ) from error
-
-    def read(self, train: bool) -> tuple[Tensor, Tensor]:
-        r"""Returns the images of shape (R, 28, 28) and the labels of shape (R,)."""
-        self.fetch()
-        mnist = _import_mnist()
-        try:
-            # all that torchvision raises on bad bytes, where it does not check the file
-            data = mnist(str(self.root), train=train)
-        except (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-            raise RuntimeError(self._broken(train, f"cannot be read ({error})")) from error
-        images, labels = data.data, data.targets
-        if images.shape != (len(labels), 28, 28):
-            what = f"hold {len(labels)} labels and images of shape {tuple(images.shape)}"
-            raise RuntimeError(self._broken(train, what))
-        if labels.max() >= _NUM_DIGITS:
-            raise RuntimeError(self._broken(train, f"hold the label {labels.max().item()}"))
-        return images, labels
-
-    def _download(self, mnist: Callable[..., Any]) -> None:
-        # on the same file system, so that each file arrives by a rename, whole
-        with tempfile.TemporaryDirectory(dir=_existing_folder(self.root)) as folder:
-            arrived = Path(folder, "MNIST", "raw")
-            arrived.mkdir(parents=True)
-            # archives that somebody copied here need no network
-            for archive in self.raw.glob("*.gz"):
-                shutil.copy(archive, arrived)
-            mnist(folder, download=True)
-            self.raw.mkdir(parents=True, exist_ok=True)
-            for name in _FILES:
-                os.replace(arrived / name, self.raw / name)
-
-    def _advice(self) -> str:
-        return (
-            "On a machine with network run torchvision.datasets.MNIST(root, download=True), copy "
-            f"its files to {self.raw}, or name the folder that holds MNIST/raw by the argument "
-            "root or the environment variable QAHM_DATA."
-        )
-
-    def _broken(self, train: bool, what: str) -> str:
-        part = "train" if train else "t10k"
-        return (
-            f"the files {part}-*-ubyte in {self.raw} {what}: they are truncated or corrupt. "
-            "Delete them and download MNIST again."
-        )
-
-
-def _import_mnist() -> Callable[..., Any]:
-    try:
-        from torchvision.datasets import MNIST
-    # RuntimeError: a torchvision built for another torch does not find its operators
-    except (ImportError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ImportError(
-            "MNIST needs torchvision, which is missing or does not fit torch "
-            f"{torch.__version__}: `pip install torchvision` in the version made for it ({reason})"
-        ) from error
-    return MNIST
-
-
-def _existing_folder(path: Path) -> Path:
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
-
-
 def _dequantizer(num_pixels: int, num_levels: int) -> Callable[..., Tensor]:
     return partial(dequantize, num_pixels=num_pixels, num_levels=num_levels)
 
@@ -639,15 +443,6 @@ def _rows(levels: Tensor, num_levels: int, labels: Tensor, num_classes: int) -> 
 def _hold_out(rows: Tensor, num_val: int) -> tuple[Tensor, Tensor]:
     check_count("num_val", num_val, 0, len(rows) - 1)
     return rows[: len(rows) - num_val], rows[len(rows) - num_val :]
-
-
-def _split_units(values: Tensor, num_pixels: int) -> tuple[Tensor, Tensor]:
-    check_count("num_pixels", num_pixels, 0, values.shape[-1])
-    return values[..., :num_pixels], values[..., num_pixels:]
-
-
-def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -41,7 +41,7 @@ class QahmCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         if self._get(self.config_init, "trainer.logger") is None:
             # The same folder for both: each would count versions for itself.
-            csv = CSVLogger(RUNS, self._get(self.config_init, "name"))
+            csv = CSVLogger(RUNS, self._get(self.config_init, "name"), flush_logs_every_n_steps=10)
             board = TensorBoardLogger(RUNS, csv.name, version=f"version_{csv.version}")
             kwargs = {**kwargs, "logger": [csv, board]}
         trainer = super().instantiate_trainer(**kwargs)

@@ -71,7 +71,7 @@ class LogPartitionMonitor(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
     ) -> None:
         if isinstance(pl_module, PriorModule) and trainer.global_step % self.every_n_steps == 0:
-            pl_module.anchor_log_z()
+            _record(trainer, pl_module.anchor_log_z())
 
 
 class TemperatureMonitor(pl.Callback):
@@ -99,7 +99,7 @@ class TemperatureMonitor(pl.Callback):
         if pl_module.negative is None or pl_module.prior.gamma is not None:
             return
         beta = pl_module.prior.estimate_beta(pl_module.negative)
-        pl_module.log_dict({"prior/beta": beta.value, "prior/beta_stderr": beta.stderr})
+        _record(trainer, {"prior/beta": beta.value, "prior/beta_stderr": beta.stderr})
         if abs(beta.value - 1) > self.tolerance + 5 * beta.stderr:
             rank_zero_warn(
                 f"the negative phase is at inverse temperature {beta.value:.3f} +- "
@@ -143,7 +143,7 @@ class ChainDiagnostics(pl.Callback):
             "prior/r_hat": _worst(split_r_hat(traces)),
             "prior/autocorrelation_time": _worst(autocorrelation_time(traces)),
         }
-        pl_module.log_dict(values)
+        _record(trainer, values)
 
 
 class CheckpointOnException(pl.Callback):
@@ -176,6 +176,13 @@ def chain_traces(prior: QuantumPriorLayer, num_draws: int) -> Tensor:
         energy = model.energy(samples.spins).unsqueeze(-1)
         traces.append(torch.cat([energy, samples.spins], -1))
     return torch.stack(traces)
+
+
+def _record(trainer: pl.Trainer, values: dict[str, float]) -> None:
+    # Not by the module's `log`, which would repeat a value in later rows of the epoch as if it had
+    # been measured there.
+    for logger in trainer.loggers:
+        logger.log_metrics(values, step=trainer.global_step)
 
 
 def _worst(values: Tensor) -> float:

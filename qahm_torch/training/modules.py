@@ -70,17 +70,19 @@ class PriorModule(pl.LightningModule, ABC):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
 
-    def anchor_log_z(self) -> None:
-        r"""Estimates log Z of the prior without touching torch's random numbers, and logs it."""
+    def anchor_log_z(self) -> dict[str, float]:
+        r"""Estimates log Z of the prior, and returns what is to be logged of it.
+
+        The random numbers of torch are not touched, and no sampler is called.
+        """
         generator = torch.Generator(self.prior.h.device).manual_seed(self.global_step)
         estimate = self.prior.estimate_log_z(num_temperatures=200, generator=generator)
-        self.log_dict(
-            {"prior/log_z": estimate.value, "prior/log_z_width": estimate.upper - estimate.lower}
-        )
+        width = estimate.upper - estimate.lower
+        return {"prior/log_z": estimate.value, "prior/log_z_width": width}
 
     def on_validation_epoch_start(self) -> None:
         self._rng_state = torch.get_rng_state()
-        self.anchor_log_z()
+        self.log_dict(self.anchor_log_z())
 
     def on_validation_epoch_end(self) -> None:
         # Lightning leaves the validation out when it resumes from a checkpoint that was written
@@ -88,7 +90,7 @@ class PriorModule(pl.LightningModule, ABC):
         torch.set_rng_state(self._rng_state)
 
     def on_test_epoch_start(self) -> None:
-        self.anchor_log_z()
+        self.log_dict(self.anchor_log_z())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["prior_chains"] = self.prior.chains

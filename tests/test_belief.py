@@ -55,9 +55,7 @@ def test_any_module_and_any_output():
             )
 
         def forward(self, x):
-            rows = x.reshape(-1, 6)
-            both = torch.cat([self.pixels(rows).flatten(1), self.classes(rows)], -1)
-            return both.view(*x.shape[:-1], 19)
+            return torch.cat([self.pixels(x).flatten(1), self.classes(x)], -1)
 
     mlp = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 6))
     output = Concatenated([ContinuousSpins(16), OneHot(3)])

@@ -27,8 +27,8 @@ class BeliefNetwork(nn.Module):
         p(x_1, \dots, x_L | x_0) = \prod_{k=1}^{L} p(x_k | a_k(x_{k-1})),
 
     where the :math:`a_k` are modules, linear by default, and the layers are spins, except that the
-    last one may have another distribution. Any module will do that maps a tensor of shape
-    (*, width of the layer before) to (*, number of parameters of the layer's distribution).
+    last one may have another distribution. Any module will do that maps rows (B, width of the
+    layer before) to rows (B, number of parameters of the layer's distribution).
 
     Arguments:
         widths: The numbers of units, input first.
@@ -47,6 +47,15 @@ class BeliefNetwork(nn.Module):
         >>> network = BeliefNetwork([6, 4, 3])
         >>> [x.shape[-1] for x in network(torch.ones(2, 6))]
         [4, 3]
+
+        A convolution and a multilayer perceptron in front of the spins:
+
+        >>> picture = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 4, 2, stride=2))
+        >>> first = nn.Sequential(picture, nn.ReLU(), nn.Flatten(), nn.Linear(64, 20))
+        >>> second = nn.Sequential(nn.Linear(20, 50), nn.ReLU(), nn.Linear(50, 10))
+        >>> network = BeliefNetwork([64, 20, 10], layers=[first, second])
+        >>> [x.shape for x in network(torch.ones(5, 2, 64))]
+        [torch.Size([5, 2, 20]), torch.Size([5, 2, 10])]
     """
 
     def __init__(
@@ -96,8 +105,8 @@ class BeliefNetwork(nn.Module):
         """
         states: list[Tensor] = []
         log_prob = inputs.new_zeros(inputs.shape[:-1])
-        for layer, units in zip(self.layers, self.units, strict=True):
-            parameters = layer(inputs)
+        for k, units in enumerate(self.units):
+            parameters = self.activations(k, inputs)
             inputs = units.sample(parameters.detach(), generator)  # type: ignore[operator]
             states.append(inputs)
             log_prob = log_prob + units.log_prob(inputs, parameters)  # type: ignore[operator]
@@ -119,8 +128,8 @@ class BeliefNetwork(nn.Module):
             raise ValueError(f"{len(states)} states for {len(self.widths)} widths")
         terms: Tensor | float = 0.0
         last = len(self.layers) - 1
-        for k, (layer, units) in enumerate(zip(self.layers, self.units, strict=True)):
-            parameters = layer(states[k])
+        for k, units in enumerate(self.units):
+            parameters = self.activations(k, states[k])
             if k == last and observed is not None:
                 by_unit = units.unit_log_prob(states[k + 1], parameters)  # type: ignore[operator]
                 terms = terms + (by_unit * observed).sum(-1)
@@ -131,7 +140,12 @@ class BeliefNetwork(nn.Module):
 
     def mean(self, penultimate: Tensor) -> Tensor:
         r"""Returns the mean of the last layer, of shape (*, width), given the one before it."""
-        return self.output.mean(self.layers[-1](penultimate))
+        return self.output.mean(self.activations(len(self.layers) - 1, penultimate))
+
+    def activations(self, layer: int, inputs: Tensor) -> Tensor:
+        r"""Returns what a layer's module makes of states (*, width) of the layer before."""
+        rows = self.layers[layer](inputs.reshape(-1, inputs.shape[-1]))
+        return rows.reshape(*inputs.shape[:-1], -1)
 
     def extra_repr(self) -> str:
         return f"widths={list(self.widths)}"

@@ -163,10 +163,9 @@ class HelmholtzMachine(nn.Module):
         if not 1 <= depth <= num_hidden:
             raise ValueError(f"depth is {depth}, but hidden layers are 1 to {num_hidden}")
         state = self.recognition.sample(visible.to(self.prior.h))[depth - 1]
-        for layer, units in list(zip(self.generator.layers, self.generator.units, strict=True))[
-            num_hidden - depth : -1
-        ]:
-            state = units.sample(layer(state))  # type: ignore[operator]
+        for k in range(num_hidden - depth, num_hidden - 1):
+            activations = self.generator.activations(k, state)
+            state = self.generator.units[k].sample(activations)  # type: ignore[operator]
         return self.generator.mean(state)
 
     @torch.no_grad()
@@ -188,7 +187,8 @@ class HelmholtzMachine(nn.Module):
         first = states[0].movedim(0, -2)
         chosen = torch.distributions.Categorical(logits=log_w.movedim(0, -1)).sample()
         index = chosen[..., None, None].expand(*chosen.shape, 1, first.shape[-1])
-        parameters = self.generator.layers[-1](first.gather(-2, index).squeeze(-2))
+        last = len(self.generator.layers) - 1
+        parameters = self.generator.activations(last, first.gather(-2, index).squeeze(-2))
         return torch.where(mask, visible, self.generator.output.sample(parameters))
 
     @torch.no_grad()

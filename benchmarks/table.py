@@ -57,9 +57,8 @@ def _machines() -> list[str]:
     rows = {
         "log-likelihood": _nats,
         "bits per pixel": lambda r: f"{r['likelihood']['bits_per_pixel']['value']:.3f}",
-        "reconstruction MSE by layer 1, 2": lambda r: ", ".join(
-            f"{value:.4f}" for value in r["reconstruction_mse"].values()
-        ),
+        "reconstruction MSE by layer 1, 2, one draw": _error("one_draw"),
+        "reconstruction MSE by layer 1, 2, mean of 16 draws": _error("mean_of_16_draws"),
         "accuracy, class read out of recognition": _percent("read_out"),
         "accuracy, importance-weighted": _percent("importance_weighted"),
         "distance of dreams (means)": _distance("generated_means"),
@@ -85,6 +84,12 @@ def _command(report: dict[str, Any]) -> str:
 def _nats(report: dict[str, Any]) -> str:
     nats = report["likelihood"]["nats"]
     return f"{nats['value']:.1f} [{nats['lower']:.1f}, {nats['upper']:.1f}]"
+
+
+def _error(which: str) -> Any:
+    return lambda report: ", ".join(
+        f"{e[which]:.4f}" for e in report["reconstruction_mse"].values()
+    )
 
 
 def _percent(rule: str) -> Any:

@@ -115,6 +115,12 @@ def test_reconstruction_turns_round_where_it_is_told():
     first = machine.recognition.sample(v)[0]
     torch.testing.assert_close(shallow, machine.generator.mean(first))
     assert machine.reconstruct(v).shape == v.shape
+    q = machine.recognition.units[0].log_prob(
+        all_states(3), machine.recognition.layers[0](v)[:, None]
+    )
+    expected = q.exp() @ machine.generator.mean(all_states(3))
+    many = machine.reconstruct(v, depth=1, num_draws=20_000)
+    assert (many - expected).abs().max() < 0.02 < (shallow - expected).abs().max()
     with pytest.raises(ValueError, match="depth is 3, but hidden layers are 1 to 2"):
         machine.reconstruct(v, depth=3)
 

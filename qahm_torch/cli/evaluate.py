@@ -84,7 +84,10 @@ def measure(trained: Trained, settings: Any) -> dict[str, Any]:
         "prior": {"log_z": log_z._asdict()},
         "likelihood": _likelihood(trained, noisy, log_z, settings.num_particles),
         "reconstruction_mse": {
-            f"hidden_layer_{k}": reconstruction_error(machine, noisy, depth=k)
+            f"hidden_layer_{k}": {
+                "one_draw": reconstruction_error(machine, noisy, depth=k),
+                "mean_of_16_draws": reconstruction_error(machine, noisy, depth=k, num_draws=16),
+            }
             for k in range(1, len(machine.generator.layers) + 1)
         },
         "nearest_training_distance": _nearest(trained, settings.num_generated),

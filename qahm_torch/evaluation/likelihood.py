@@ -100,7 +100,12 @@ def bits_per_dimension(nats: float, num_dimensions: int, num_levels: int | None 
 
 @torch.no_grad()
 def reconstruction_error(
-    machine: HelmholtzMachine, data: Tensor, *, depth: int | None = None, batch_size: int = 1000
+    machine: HelmholtzMachine,
+    data: Tensor,
+    *,
+    depth: int | None = None,
+    num_draws: int = 1,
+    batch_size: int = 1000,
 ) -> float:
     r"""Returns the mean squared error of reconstructed pixels, per pixel in [-1, 1].
 
@@ -108,13 +113,14 @@ def reconstruction_error(
         machine: The machine.
         data: Visible states of shape (B, N_visible); its class units are hidden from recognition.
         depth: The hidden layer at which to turn round; None for the deepest.
+        num_draws: The number of reconstructions to average over before they are compared.
         batch_size: The number of data at a time.
     """
     total = 0.0
     for batch in data.split(batch_size):
         seen = batch.clone()
         seen[:, machine.num_pixels :] = 0
-        gap = machine.reconstruct(seen, depth)[:, : machine.num_pixels]
+        gap = machine.reconstruct(seen, depth, num_draws)[:, : machine.num_pixels]
         total += float((gap - batch[:, : machine.num_pixels]).square().sum())
     return total / (len(data) * machine.num_pixels)
 

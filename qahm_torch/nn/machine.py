@@ -148,12 +148,13 @@ class HelmholtzMachine(nn.Module):
         return self.dream(num_samples)[-1]
 
     @torch.no_grad()
-    def reconstruct(self, visible: Tensor, depth: int | None = None) -> Tensor:
-        r"""Returns the mean of the visible units after one trip into the machine and back.
+    def reconstruct(self, visible: Tensor, depth: int | None = None, num_draws: int = 1) -> Tensor:
+        r"""Returns the mean of the visible units after a trip into the machine and back.
 
         Arguments:
             visible: Visible states of shape (*, N_visible).
             depth: The hidden layer at which to turn round, 1 for the first; None for the deepest.
+            num_draws: The number of trips to average over; each draws its own hidden states.
 
         Raises:
             ValueError: If there is no hidden layer of that depth.
@@ -162,11 +163,11 @@ class HelmholtzMachine(nn.Module):
         depth = num_hidden if depth is None else depth
         if not 1 <= depth <= num_hidden:
             raise ValueError(f"depth is {depth}, but hidden layers are 1 to {num_hidden}")
-        state = self.recognition.sample(visible.to(self.prior.h))[depth - 1]
+        state = self.infer(visible, num_draws).states[depth - 1]
         for k in range(num_hidden - depth, num_hidden - 1):
             activations = self.generator.activations(k, state)
             state = self.generator.units[k].sample(activations)  # type: ignore[operator]
-        return self.generator.mean(state)
+        return self.generator.mean(state).mean(0)
 
     @torch.no_grad()
     def complete(self, visible: Tensor, mask: Tensor, num_particles: int = 64) -> Tensor:

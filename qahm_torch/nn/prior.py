@@ -144,7 +144,9 @@ class QuantumPriorLayer(nn.Module):
         self.forget_chains()
         # A generator of its own: how well log Z is estimated must not move the user's seed.
         generator = torch.Generator(self.h.device).manual_seed(0)
-        self.estimate_log_z(num_chains=128, num_temperatures=16, generator=generator)
+        # So weak a model is annealed with little scatter, the less the more spins average it out.
+        num_chains = min(128, max(16, 20_000 // self.graph.num_spins))
+        self.estimate_log_z(num_chains=num_chains, num_temperatures=16, generator=generator)
 
     @property
     def num_visible(self) -> int:

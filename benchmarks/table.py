@@ -66,7 +66,7 @@ def _machines() -> list[str]:
         "distance of test images": _distance("test"),
         "updates": lambda r: f"{r['training']['updates']}",
         "seconds per update": lambda r: f"{r['training']['seconds_per_update']:.3f}",
-        "minutes of training": lambda r: f"{r['training']['seconds'] / 60:.1f}",
+        "minutes of training, updates x seconds per update": _minutes,
         "command": lambda r: _command(r),
     }
     names = " | ".join(f"`configs/{name}.yaml`" for name in reports)
@@ -84,6 +84,11 @@ def _command(report: dict[str, Any]) -> str:
 def _nats(report: dict[str, Any]) -> str:
     nats = report["likelihood"]["nats"]
     return f"{nats['value']:.1f} [{nats['lower']:.1f}, {nats['upper']:.1f}]"
+
+
+def _minutes(report: dict[str, Any]) -> str:
+    training = report["training"]
+    return f"{training['updates'] * training['seconds_per_update'] / 60:.1f}"
 
 
 def _error(which: str) -> Any:

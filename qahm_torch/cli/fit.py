@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
@@ -61,6 +62,8 @@ class QahmCLI(LightningCLI):
 
 def run(arguments: list[str]) -> None:
     r"""Runs `fit`, `validate` or `test` with the rest of the command line."""
+    # Saturated units have gradients too small for normal floats, with which a CPU is slow.
+    torch.set_flush_denormal(True)
     QahmCLI(
         pl.LightningModule,
         pl.LightningDataModule,

@@ -85,3 +85,12 @@ def test_moments_are_weighted_means(graph):
     i, j = graph.edges.T
     torch.testing.assert_close(mean, p @ spins)
     torch.testing.assert_close(correlation, p @ (spins[:, i] * spins[:, j]))
+
+
+@pytest.mark.parametrize("graph", [CouplingGraph.complete(6), CouplingGraph.chimera(2)], ids=repr)
+def test_fields_are_half_the_energy_of_a_flip(graph):
+    ising = random_ising(graph)
+    spins = 2.0 * torch.randint(2, (4, graph.num_spins), dtype=F64) - 1
+    flipped = spins.unsqueeze(1) * (1 - 2 * torch.eye(graph.num_spins, dtype=F64))
+    gain = ising.energy(flipped) - ising.energy(spins).unsqueeze(1)
+    torch.testing.assert_close(-2 * spins * ising.fields(spins), gain)

@@ -21,6 +21,7 @@ commands:
   generate   draw dreams of a trained machine      qahm generate runs/digits
   evaluate   measure a trained machine, as JSON    qahm evaluate runs/digits
   report     draw a trained machine's figures      qahm report runs/digits
+  device     what fits on a chip, and what it costs qahm device --num_spins [60]
 
 `qahm COMMAND --help` lists the options of a command. A trained machine is named by its run folder,
 of which the newest version counts, or by a checkpoint file.
@@ -33,6 +34,7 @@ COMMANDS = {
     "generate": "generate",
     "evaluate": "evaluate",
     "report": "report",
+    "device": "device",
 }
 
 
@@ -59,12 +61,19 @@ def main(arguments: list[str] | None = None) -> int:
     module = importlib.import_module(f"qahm_torch.cli.{COMMANDS[command]}")
     try:
         module.run([command, *rest] if COMMANDS[command] == "fit" else rest)
-    except (ValueError, OSError, ImportError, argparse.ArgumentError) as error:
-        if os.environ.get("QAHM_TRACEBACK"):
+    except Exception as error:
+        if os.environ.get("QAHM_TRACEBACK") or not _is_users(error):
             raise
         print(f"qahm: error: {_told(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _is_users(error: Exception) -> bool:
+    # By name, because to import the type takes seconds.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    known = (ValueError, OSError, ImportError, argparse.ArgumentError)
+    return isinstance(error, known) or "AnnealerError" in names
 
 
 def _told(error: Exception) -> str:

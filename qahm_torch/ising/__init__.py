@@ -9,7 +9,12 @@ from qahm_torch.ising.exact import (
 from qahm_torch.ising.graph import CouplingGraph
 from qahm_torch.ising.log_partition import log_partition
 from qahm_torch.ising.model import Ising, Moments, moments
-from qahm_torch.ising.temperature import Beta, estimate_beta
+from qahm_torch.ising.temperature import (
+    Beta,
+    estimate_beta,
+    estimate_beta_two_scales,
+    thermal_misfit,
+)
 
 __all__ = [
     "Beta",
@@ -18,9 +23,11 @@ __all__ = [
     "Moments",
     "all_states",
     "estimate_beta",
+    "estimate_beta_two_scales",
     "exact_log_partition",
     "exact_log_probs",
     "exact_moments",
     "log_partition",
     "moments",
+    "thermal_misfit",
 ]

@@ -97,6 +97,33 @@ class Ising:
             i, j = self.graph.edges.to(spins.device).unbind(-1)
             return spins @ self.h + (spins[..., i] * spins[..., j]) @ self.J
 
+    @torch.no_grad()
+    def fields(self, spins: Tensor) -> Tensor:
+        r"""Returns the local fields :math:`f_i = h_i + \sum_j J_{ij} s_j`, in the spins' dtype.
+
+        A spin is -1 or +1 with odds of :math:`e^{2 f_i}` to 1, given the others.
+
+        Arguments:
+            spins: The spins of shape (S, N).
+
+        Returns:
+            The fields of shape (S, N).
+        """
+        h, J = self.h.detach().to(spins), self.J.detach().to(spins)
+        if _is_dense(self.graph):
+            upper = Ising(self.graph, h, J).upper_couplings()
+            return torch.addmm(h, spins, upper + upper.T)
+        rows = spins.T
+        fields = h.unsqueeze(-1).repeat(1, len(spins))
+        # A table of all edges times all samples of a whole chip would not fit into memory.
+        for (i, j), weight in zip(
+            (part.T for part in self.graph.edges.to(spins.device).split(4096)),
+            J.unsqueeze(-1).split(4096),
+            strict=True,
+        ):
+            fields.index_add_(0, i, weight * rows[j]).index_add_(0, j, weight * rows[i])
+        return fields.T
+
     def upper_couplings(self) -> Tensor:
         r"""Returns the couplings as a matrix of shape (N, N) with each pair written once."""
         i, j = self.graph.edges.to(self.J.device).unbind(-1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from qahm_torch.nn.belief import BeliefNetwork, Draw
-from qahm_torch.nn.prior import QuantumPriorLayer
+from qahm_torch.nn.interface import Prior
 from qahm_torch.nn.visible import Concatenated, OneHot
 from qahm_torch.samplers import Samples
 
@@ -34,7 +34,7 @@ class HelmholtzMachine(nn.Module):
     Arguments:
         recognition: The network from data to the deepest layer.
         generator: The network from the deepest layer to data.
-        prior: The layer over the deepest units, `QuantumPriorLayer` or one with its interface.
+        prior: The layer over the deepest units, such as a `QuantumPriorLayer`.
 
     Raises:
         ValueError: If the widths of the three do not fit each other.
@@ -45,6 +45,7 @@ class HelmholtzMachine(nn.Module):
         | https://arxiv.org/abs/1708.09757
 
     Example:
+        >>> from qahm_torch import QuantumPriorLayer
         >>> machine = HelmholtzMachine(
         ...     BeliefNetwork([6, 4, 3]), BeliefNetwork([3, 4, 6]), QuantumPriorLayer(3)
         ... )
@@ -52,9 +53,7 @@ class HelmholtzMachine(nn.Module):
         torch.Size([5, 6])
     """
 
-    def __init__(
-        self, recognition: BeliefNetwork, generator: BeliefNetwork, prior: QuantumPriorLayer
-    ):
+    def __init__(self, recognition: BeliefNetwork, generator: BeliefNetwork, prior: Prior):
         super().__init__()
         if recognition.widths != generator.widths[::-1]:
             raise ValueError(
@@ -136,12 +135,8 @@ class HelmholtzMachine(nn.Module):
     @torch.no_grad()
     def dream(self, num_samples: int) -> list[Tensor]:
         r"""Returns states drawn from the model, [deepest, ..., u_1, v], each (n, width)."""
-        deepest = self.prior.sample(num_samples)[:, self.visible_of_prior]
+        deepest = self.prior.to_visible(self.prior.sample(num_samples))
         return [deepest, *self.generator.sample(deepest)]
-
-    @property
-    def visible_of_prior(self) -> Tensor:
-        return self.prior.hidden_units.visible.to(self.prior.h.device)
 
     def generate(self, num_samples: int) -> Tensor:
         r"""Returns visible states drawn from the model, of shape (n, N_visible)."""

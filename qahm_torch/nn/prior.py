@@ -21,6 +21,7 @@ from qahm_torch.ising import (
 )
 from qahm_torch.ising.exact import MAX_QUANTUM_SPINS
 from qahm_torch.nn.free_energy import HiddenUnits
+from qahm_torch.nn.interface import Prior
 from qahm_torch.samplers import (
     ExactSampler,
     GibbsSampler,
@@ -34,7 +35,7 @@ from qahm_torch.samplers import (
 INITIAL_COUPLING = 0.2
 
 
-class QuantumPriorLayer(nn.Module):
+class QuantumPriorLayer(Prior):
     r"""A Boltzmann machine over spins, trained through samples of it.
 
     .. math::
@@ -95,11 +96,6 @@ class QuantumPriorLayer(nn.Module):
         torch.Size([28])
     """
 
-    h: nn.Parameter
-    J: nn.Parameter
-    log_z: Tensor
-    gamma: Tensor | None
-
     def __init__(
         self,
         graph_or_n: CouplingGraph | int,
@@ -152,9 +148,6 @@ class QuantumPriorLayer(nn.Module):
     def num_visible(self) -> int:
         return len(self.hidden_units.visible)
 
-    def forward(self, spins: Tensor) -> Tensor:
-        return self.log_prob(spins)
-
     def log_prob(self, spins: Tensor, negative: Tensor | Samples | None = None) -> Tensor:
         r"""Returns :math:`-F(v) - \log Z` in nats, with `log_z` for the second term.
 
@@ -190,6 +183,22 @@ class QuantumPriorLayer(nn.Module):
     def ising(self) -> Ising:
         r"""Returns the model of the present parameters, differentiable in them."""
         return Ising(self.graph, self.h, self.J, self.gamma)
+
+    def to_visible(self, spins: Tensor) -> Tensor:
+        r"""Returns the visible spins (*, N_visible) of all spins (*, N)."""
+        return spins[..., self.hidden_units.visible.to(spins.device)]
+
+    @torch.no_grad()
+    def from_visible(self, spins: Tensor) -> Tensor:
+        r"""Returns all spins (B, N) of visible ones (B, N_visible).
+
+        Hidden spins, if there are any, are drawn by the `hidden_sampler`.
+        """
+        model = self.ising().detach()
+        clamp = self.hidden_units.complete(spins.to(model.h))
+        if len(self.hidden_units.hidden) == 0:
+            return clamp
+        return self.hidden_sampler.sample(model, len(spins), clamp=clamp).spins
 
     def draw(self) -> Samples:
         r"""Runs the negative phase now: `num_samples` samples, for which the chains run on.

@@ -76,6 +76,16 @@ class Sampler(ABC):
             )
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        r"""Returns what the sampler has learned of its device, in plain containers.
+
+        Most samplers learn nothing. Chains are not part of it: they are in the `state` of answers.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+        r"""Takes over what an earlier sampler had learned."""
+
     def __repr__(self) -> str:
         settings = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k[:1] != "_")
         return f"{type(self).__name__}({settings})"

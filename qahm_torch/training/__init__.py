@@ -22,6 +22,11 @@ from qahm_torch.training.callbacks import (
     TemperatureMonitor,
 )
 from qahm_torch.training.data import MNIST16, MNIST28, BarsAndStripes, OptDigits
+from qahm_torch.training.device_callbacks import (
+    ChainBreakMonitor,
+    DeviceTemperatureMonitor,
+    QPUBudget,
+)
 from qahm_torch.training.modules import MaximumLikelihood, PriorModule, WakeSleep, freeze
 from qahm_torch.training.run import (
     Run,
@@ -36,12 +41,15 @@ __all__ = [
     "MNIST16",
     "MNIST28",
     "BarsAndStripes",
+    "ChainBreakMonitor",
     "ChainDiagnostics",
     "CheckpointOnException",
+    "DeviceTemperatureMonitor",
     "LogPartitionMonitor",
     "MaximumLikelihood",
     "OptDigits",
     "PriorModule",
+    "QPUBudget",
     "Run",
     "RunConfig",
     "SampleGrid",

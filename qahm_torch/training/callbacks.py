@@ -21,7 +21,7 @@ from torch import Tensor
 
 from qahm_torch.evaluation.diagnostics import autocorrelation_time, split_r_hat
 from qahm_torch.evaluation.figures import image_grid, save_figure
-from qahm_torch.nn import QuantumPriorLayer
+from qahm_torch.nn.interface import Prior
 from qahm_torch.training.modules import PriorModule, WakeSleep
 
 
@@ -71,7 +71,7 @@ class LogPartitionMonitor(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
     ) -> None:
         if isinstance(pl_module, PriorModule) and trainer.global_step % self.every_n_steps == 0:
-            _record(trainer, pl_module.anchor_log_z())
+            record(trainer, pl_module.anchor_log_z())
 
 
 class TemperatureMonitor(pl.Callback):
@@ -99,7 +99,7 @@ class TemperatureMonitor(pl.Callback):
         if pl_module.negative is None or pl_module.prior.gamma is not None:
             return
         beta = pl_module.prior.estimate_beta(pl_module.negative)
-        _record(trainer, {"prior/beta": beta.value, "prior/beta_stderr": beta.stderr})
+        record(trainer, {"prior/beta": beta.value, "prior/beta_stderr": beta.stderr})
         if abs(beta.value - 1) > self.tolerance + 5 * beta.stderr:
             rank_zero_warn(
                 f"the negative phase is at inverse temperature {beta.value:.3f} +- "
@@ -143,7 +143,7 @@ class ChainDiagnostics(pl.Callback):
             "prior/r_hat": _worst(split_r_hat(traces)),
             "prior/autocorrelation_time": _worst(autocorrelation_time(traces)),
         }
-        _record(trainer, values)
+        record(trainer, values)
 
 
 class CheckpointOnException(pl.Callback):
@@ -162,7 +162,7 @@ class CheckpointOnException(pl.Callback):
 
 
 @torch.no_grad()
-def chain_traces(prior: QuantumPriorLayer, num_draws: int) -> Tensor:
+def chain_traces(prior: Prior, num_draws: int) -> Tensor:
     r"""Returns traces of the prior's chains, run on for some draws, of shape (T, S, N + 1).
 
     The first is the energy and the others are the spins. The chains of the layer stay as they are.
@@ -178,7 +178,8 @@ def chain_traces(prior: QuantumPriorLayer, num_draws: int) -> Tensor:
     return torch.stack(traces)
 
 
-def _record(trainer: pl.Trainer, values: dict[str, float]) -> None:
+def record(trainer: pl.Trainer, values: dict[str, float]) -> None:
+    r"""Writes values to the loggers of a trainer, once."""
     # Not by the module's `log`, which would repeat a value in later rows of the epoch as if it had
     # been measured there.
     for logger in trainer.loggers:

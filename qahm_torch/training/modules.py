@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from qahm_torch.evaluation.likelihood import classification_accuracy
 from qahm_torch.losses import reweighted_wake_loss, sleep_loss, wake_loss
-from qahm_torch.nn import HelmholtzMachine, QuantumPriorLayer, hide
+from qahm_torch.nn import HelmholtzMachine, hide
+from qahm_torch.nn.interface import Prior
 from qahm_torch.samplers import Samples
 
 
@@ -34,6 +35,8 @@ class PriorModule(pl.LightningModule, ABC):
         lr_scheduler: Returns the learning-rate schedule of the optimizer, stepped per epoch; None
             for a constant rate.
         prior_lr: The learning rate of the prior; None for that of the rest.
+        overlap: Whether the samples of the next update are asked for before this one is computed,
+            so that a device works in the meantime. They are then of the model one update ago.
     """
 
     def __init__(
@@ -41,8 +44,10 @@ class PriorModule(pl.LightningModule, ABC):
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None,
         prior_lr: float | None,
+        overlap: bool = False,
     ):
         super().__init__()
+        self.overlap = overlap
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.prior_lr = prior_lr
@@ -52,8 +57,15 @@ class PriorModule(pl.LightningModule, ABC):
 
     @property
     @abstractmethod
-    def prior(self) -> QuantumPriorLayer:
+    def prior(self) -> Prior:
         r"""The prior that is trained."""
+
+    def draw_negative(self) -> Samples:
+        r"""Returns the samples of this update, and asks for the next ones if they overlap."""
+        negative = self.prior.draw()
+        if self.overlap:
+            self.prior.prefetch()
+        return negative
 
     def configure_optimizers(self) -> Any:
         prior = [p for p in self.prior.parameters() if p.requires_grad]
@@ -94,10 +106,12 @@ class PriorModule(pl.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["prior_chains"] = self.prior.chains
+        checkpoint["prior_sampler"] = self.prior.sampler.state_dict()
         checkpoint["rng_state"] = torch.get_rng_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get("prior_chains"), checkpoint.get("rng_state")
+        self.prior.sampler.load_state_dict(checkpoint.get("prior_sampler", {}))
 
     def on_train_start(self) -> None:
         # Here and not on loading: Lightning loads the weights after that, at which the prior
@@ -137,6 +151,8 @@ class WakeSleep(PriorModule):
         optimizer: Returns the optimizer of parameter groups.
         lr_scheduler: Returns the learning-rate schedule, stepped per epoch.
         prior_lr: The learning rate of the prior; None for that of the rest.
+        overlap: Whether a device works on the samples of the next update while this one is
+            computed; they are then of the model one update ago.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -162,8 +178,9 @@ class WakeSleep(PriorModule):
         optimizer: OptimizerCallable = partial(torch.optim.Adam, lr=1e-3),  # noqa: B008
         lr_scheduler: LRSchedulerCallable | None = None,
         prior_lr: float | None = None,
+        overlap: bool = False,
     ):
-        super().__init__(optimizer, lr_scheduler, prior_lr)
+        super().__init__(optimizer, lr_scheduler, prior_lr, overlap)
         if objective not in ("wake-sleep", "reweighted"):
             raise ValueError(f"objective is {objective!r}, not 'wake-sleep' or 'reweighted'")
         if num_particles < 1 or num_val_particles < 1:
@@ -188,11 +205,11 @@ class WakeSleep(PriorModule):
         )
 
     @property
-    def prior(self) -> QuantumPriorLayer:
+    def prior(self) -> Prior:
         return self.machine.prior
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        self.negative = self.prior.draw()
+        self.negative = self.draw_negative()
         sleep = sleep_loss(self.machine, self._seeds(self.negative), self._view())
         loss = self._wake_loss(batch, self.negative) + self.sleep_phi * sleep
         self.log("train/sleep_phi", sleep.detach())
@@ -230,7 +247,7 @@ class WakeSleep(PriorModule):
 
     def _seeds(self, samples: Samples) -> Tensor:
         r"""Returns equally weighted visible spins of the prior's samples."""
-        spins = samples.spins.to(self.prior.h)[:, self.machine.visible_of_prior]
+        spins = self.prior.to_visible(samples.spins.to(self.prior.h))
         if samples.weights is None:
             return spins
         return spins[torch.multinomial(samples.weights, len(spins), replacement=True)]
@@ -276,7 +293,7 @@ class MaximumLikelihood(PriorModule):
 
     def __init__(
         self,
-        layer: QuantumPriorLayer,
+        layer: Prior,
         negative: Literal["sampler", "data"] = "sampler",
         optimizer: OptimizerCallable = partial(torch.optim.Adam, lr=1e-2),  # noqa: B008
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -288,11 +305,11 @@ class MaximumLikelihood(PriorModule):
         self.start = negative
 
     @property
-    def prior(self) -> QuantumPriorLayer:
+    def prior(self) -> Prior:
         return self.layer
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        self.negative = self.layer.draw() if self.start == "sampler" else self._from_data(batch)
+        self.negative = self.draw_negative() if self.start == "sampler" else self._from_data(batch)
         loss = -self.layer.log_prob(batch, self.negative).mean()
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
@@ -305,13 +322,8 @@ class MaximumLikelihood(PriorModule):
 
     @torch.no_grad()
     def _from_data(self, batch: Tensor) -> Samples:
-        model = self.layer.ising().detach()
-        units = self.layer.hidden_units
-        spins = units.complete(batch.to(model.h))
-        if len(units.hidden):
-            clamp = spins
-            spins = self.layer.hidden_sampler.sample(model, len(batch), clamp=clamp).spins
-        return self.layer.sampler.sample(model, len(batch), state=spins)
+        start = self.layer.from_visible(batch.to(self.layer.h))
+        return self.layer.sampler.sample(self.layer.ising().detach(), len(batch), state=start)
 
 
 def freeze(module: nn.Module, prefixes: Iterable[str]) -> None:

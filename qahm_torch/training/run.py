@@ -150,3 +150,6 @@ def _restore(module: pl.LightningModule, checkpoint: dict[str, Any], file: Path)
     prior = getattr(module, "prior", None)
     if prior is not None:
         prior.chains = checkpoint.get("prior_chains")
+        learned = checkpoint.get("prior_sampler", {})
+        # The account is of the run that spent it.
+        prior.sampler.load_state_dict({k: v for k, v in learned.items() if k != "ledger"})

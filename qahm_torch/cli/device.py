@@ -1,0 +1,202 @@
+r"""`qahm device`: what a chip is, what fits on it, and what a run will cost."""
+
+from __future__ import annotations
+
+__all__ = ["describe", "run"]
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+from torch import nn
+
+from qahm_torch.ising import CouplingGraph
+from qahm_torch.samplers.annealer import AnnealerSampler, PlacementError, RetryPolicy
+from qahm_torch.samplers.annealer.chip import Chip
+
+DEVICES = {"simulated": "qahm_torch.SimulatedAnnealer", "qpu": "dwave.system.DWaveSampler"}
+SIZES = [8, 16, 32, 60, 64, 100]
+MINUTE = 60.0
+
+
+def run(arguments: list[str]) -> None:
+    r"""Opens a device, submits nothing to it, and prints what was asked."""
+    settings = _parser().parse_args(arguments)
+    report = describe(settings)
+    print(json.dumps(report, indent=2) if settings.json else _told(report))
+
+
+def describe(settings: Any) -> dict[str, Any]:
+    r"""Returns the report on a device, or on the device of a configuration."""
+    if settings.config is not None:
+        prior = _prior_of(settings.config)
+        updates = settings.num_updates or _updates_of(settings.config) or 1000
+        plans = [_plan(prior.sampler, prior.graph, prior.num_samples, updates)]
+        return {"chip": _chip(prior.sampler.chip), "plans": plans}
+    spec = {
+        "class_path": DEVICES.get(settings.device, settings.device),
+        "init_args": dict(settings.init_args or {}),
+    }
+    sampler = AnnealerSampler(
+        spec, copies=settings.copies, policy=RetryPolicy(timeout=settings.timeout)
+    )
+    updates = settings.num_updates or 1000
+    plans = [
+        _plan(sampler, CouplingGraph.complete(n), settings.num_samples, updates)
+        for n in settings.num_spins or SIZES
+    ]
+    return {"chip": _chip(sampler.chip), "plans": plans}
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="qahm device",
+        description="Says what a chip is, what fits on it, and what a run will cost in QPU time. "
+        "Nothing is submitted.",
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "--config",
+        type=str | None,
+        default=None,
+        help="A training configuration: its device, model and number of updates.",
+    )
+    parser.add_argument(
+        "--device",
+        type=str,
+        default="simulated",
+        help="'simulated', 'qpu' (by D-Wave's own configuration), or the path of a class.",
+    )
+    parser.add_argument(
+        "--init_args",
+        type=dict[str, Any] | None,
+        default=None,
+        help="Arguments of the device, such as '{topology: zephyr, shape: 12}'.",
+    )
+    parser.add_argument(
+        "--num_spins",
+        type=list[int] | None,
+        default=None,
+        help="Sizes of complete graphs to place, such as '[16, 60]'.",
+    )
+    parser.add_argument("--copies", type=int, default=1, help="Copies per programming.")
+    parser.add_argument("--num_samples", type=int, default=1000, help="Samples per update.")
+    parser.add_argument(
+        "--num_updates", type=int | None, default=None, help="The updates of a run."
+    )
+    parser.add_argument("--timeout", type=float, default=60.0, help="Seconds to wait.")
+    parser.add_argument("--json", action="store_true", help="Print JSON.")
+    return parser
+
+
+def _chip(chip: Chip) -> dict[str, Any]:
+    return {
+        "name": chip.name,
+        "topology": chip.topology,
+        "shape": None if chip.shape is None else list(chip.shape),
+        "num_qubits": chip.num_qubits,
+        "num_couplers": len(chip.couplers),
+        "h_range": chip.h_range,
+        "extended_j_range": chip.extended_j_range,
+        "num_reads_range": chip.num_reads_range,
+        "annealing_time_range_microseconds": chip.annealing_time_range,
+    }
+
+
+def _plan(
+    sampler: AnnealerSampler, graph: CouplingGraph, num_samples: int, updates: int
+) -> dict[str, Any]:
+    r"""Returns where a graph fits and what its samples cost."""
+    plan: dict[str, Any] = {"num_spins": graph.num_spins, "num_edges": graph.num_edges}
+    try:
+        placement = sampler.site(graph).placement
+    except PlacementError as error:
+        return {**plan, "fits": False, "reason": str(error)}
+    seconds = sampler.estimate_time(graph, num_samples)
+    lengths = [len(chain) for chain in placement.chains[0]]
+    return {
+        **plan,
+        "fits": True,
+        "num_qubits": len(placement.qubits),
+        "longest_chain": max(lengths),
+        "mean_chain": sum(lengths) / len(lengths),
+        "num_copies": placement.num_copies,
+        "num_samples": num_samples,
+        "qpu_seconds_per_update": seconds,
+        "num_updates": updates,
+        "qpu_seconds": None if seconds is None else updates * seconds,
+    }
+
+
+def _told(report: dict[str, Any]) -> str:
+    chip = report["chip"]
+    shape = "" if chip["shape"] is None else f" {chip['topology']} {chip['shape']}"
+    lines = [
+        f"{chip['name']}:{shape}, {chip['num_qubits']} working qubits, {chip['num_couplers']} "
+        f"couplers, h in {chip['h_range']}, J in {chip['extended_j_range']}",
+        *(_line(plan) for plan in report["plans"]),
+    ]
+    return "\n".join(lines)
+
+
+def _line(plan: dict[str, Any]) -> str:
+    what = f"{plan['num_spins']} spins, {plan['num_edges']} couplings"
+    if not plan["fits"]:
+        return f"  {what}: does not fit. {plan['reason']}"
+    where = (
+        f"{plan['num_qubits']} qubits, chains up to {plan['longest_chain']}, "
+        f"{plan['num_copies']} at a time"
+    )
+    if plan["qpu_seconds"] is None:
+        return f"  {what}: {where}; the device says nothing of its times"
+    return (
+        f"  {what}: {where}; {1000 * plan['qpu_seconds_per_update']:.1f} ms of QPU time for "
+        f"{plan['num_samples']} samples, {plan['qpu_seconds'] / MINUTE:.1f} min for "
+        f"{plan['num_updates']} updates"
+    )
+
+
+def _prior_of(path: str) -> Any:
+    r"""Builds the prior of a training configuration, without the rest of the model."""
+    specs = [s for s in _mappings(_read(path)) if "sampler" in s.get("init_args", {})]
+    specs = [s for s in specs if _is_annealer(s["init_args"]["sampler"])]
+    if not specs:
+        raise ValueError(f"{path} has no prior with a qahm_torch.AnnealerSampler as its sampler")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(nn.Module, "prior", fail_untyped=False)
+    try:
+        parsed = parser.parse_object({"prior": specs[0]})
+    except ArgumentError as error:
+        raise ValueError(f"{path}: the prior does not fit: {error}") from error
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+    return instantiate(parsed).prior
+
+
+def _updates_of(path: str) -> int | None:
+    steps = _read(path).get("trainer", {}).get("max_steps")
+    return steps if isinstance(steps, int) and steps > 0 else None
+
+
+def _read(path: str) -> dict[str, Any]:
+    config = yaml.safe_load(Path(path).read_text())
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} is not a configuration: it holds {type(config).__name__}")
+    return config
+
+
+def _mappings(value: Any) -> Iterator[dict[str, Any]]:
+    r"""Yields all mappings within a configuration, outer ones first."""
+    if isinstance(value, dict):
+        yield value
+        for inner in value.values():
+            yield from _mappings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _mappings(inner)
+
+
+def _is_annealer(sampler: Any) -> bool:
+    return isinstance(sampler, dict) and str(sampler.get("class_path")).endswith("AnnealerSampler")

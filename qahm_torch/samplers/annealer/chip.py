@@ -1,0 +1,193 @@
+r"""What a device says of itself: its working qubits and couplers, its ranges, its timing."""
+
+from __future__ import annotations
+
+__all__ = ["Chip"]
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import torch
+from torch import Tensor
+
+from qahm_torch.ising import CouplingGraph
+
+if TYPE_CHECKING:
+    import dimod
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Chip:
+    r"""The working graph of an annealer and the ranges of what it takes, an immutable value.
+
+    What a device does not tell is None. Biases are in the units of programmed values, times in
+    microseconds, as devices give them.
+
+    Arguments:
+        name: The name of the device.
+        qubits: The working qubits in increasing order, of shape (Q,).
+        couplers: The working couplers as pairs of qubits, each and all of them in increasing
+            order, of shape (C, 2).
+        graph_id: What the service calls this working graph; it changes with each calibration that
+            loses or regains a qubit.
+        topology: The family of the graph: "chimera", "pegasus" or "zephyr".
+        shape: The sizes of the family's graph.
+        h_range: The range of fields.
+        j_range: The range of couplings.
+        extended_j_range: The range of couplings where they are not to be scaled; that of `j_range`
+            if the device has no other.
+        per_qubit_coupling_range: The range of the sum of couplings of a qubit.
+        num_reads_range: The range of the number of reads of a problem.
+        annealing_time_range: The range of annealing times, in microseconds.
+        problem_run_duration_range: The range of the time of a problem, in microseconds.
+        max_anneal_schedule_points: The largest number of points of an annealing schedule.
+        parameters: The names of the keywords that the device takes.
+        timing: The parameters of the device's timing model (`estimate_access_time`).
+
+    References:
+        QPU Solver Properties (D-Wave Systems,
+        https://docs.dwavequantum.com/en/latest/quantum_research/solver_properties_all.html)
+
+    Example:
+        >>> from dwave.system.testing import MockDWaveSampler
+        >>> device = MockDWaveSampler(topology_type="zephyr", topology_shape=[2])
+        >>> Chip.of(device)
+        Chip(MockDWaveSampler, zephyr [2], 160 qubits, 1224 couplers)
+    """
+
+    name: str
+    qubits: Tensor
+    couplers: Tensor
+    graph_id: str | None = None
+    topology: str | None = None
+    shape: tuple[int, ...] | None = None
+    h_range: Range | None = None
+    j_range: Range | None = None
+    extended_j_range: Range | None = None
+    per_qubit_coupling_range: Range | None = None
+    num_reads_range: tuple[int, int] | None = None
+    annealing_time_range: Range | None = None
+    problem_run_duration_range: Range | None = None
+    max_anneal_schedule_points: int | None = None
+    parameters: frozenset[str] = frozenset()
+    timing: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, sampler: dimod.Structured) -> Chip:
+        r"""Returns what a structured sampler says of itself.
+
+        Arguments:
+            sampler: A QPU, its mock, the simulated device, or any `dimod.Structured` sampler whose
+                variables are integers.
+
+        Raises:
+            TypeError: If the sampler has no graph.
+            ValueError: If its variables are not integers.
+        """
+        if not (hasattr(sampler, "nodelist") and hasattr(sampler, "edgelist")):
+            raise TypeError(
+                f"{type(sampler).__name__} has no graph; a device is a dimod.Structured sampler"
+            )
+        properties = sampler.properties  # type: ignore[attr-defined]
+        lattice = properties.get("topology") or {}
+        ranges = {name: _pair(properties.get(name)) for name in _RANGES}
+        ranges["extended_j_range"] = ranges["extended_j_range"] or ranges["j_range"]
+        return cls(
+            name=str(properties.get("chip_id") or type(sampler).__name__),
+            qubits=_qubits(sampler.nodelist),
+            couplers=_couplers(sampler.edgelist),
+            graph_id=_graph_id(sampler),
+            topology=lattice.get("type"),
+            shape=tuple(lattice["shape"]) if lattice.get("shape") else None,
+            max_anneal_schedule_points=properties.get("max_anneal_schedule_points"),
+            parameters=frozenset(sampler.parameters),  # type: ignore[attr-defined]
+            timing=properties.get("problem_timing_data"),
+            **ranges,
+        )
+
+    @property
+    def num_qubits(self) -> int:
+        r"""The number of working qubits."""
+        return len(self.qubits)
+
+    @property
+    def num_couplers(self) -> int:
+        r"""The number of working couplers."""
+        return len(self.couplers)
+
+    def graph(self) -> nx.Graph:
+        r"""Returns the working graph, with what embedding functions need to know of its family.
+
+        The graph is shared between calls and therefore frozen; its `copy()` can be changed.
+        """
+        return self._graph
+
+    def coupling_graph(self) -> CouplingGraph:
+        r"""Returns the graph of a model with a spin on each working qubit, labeled by qubits."""
+        ends = torch.searchsorted(self.qubits, self.couplers)
+        return CouplingGraph(self.num_qubits, ends, self.qubits.tolist())
+
+    @cached_property
+    def _graph(self) -> nx.Graph:
+        nodes, edges = self.qubits.tolist(), [(u, v) for u, v in self.couplers.tolist()]
+        if self.topology in ("chimera", "pegasus", "zephyr") and self.shape:
+            from dwave import graphs  # type: ignore[attr-defined]
+
+            family = getattr(graphs, f"{self.topology}_graph")
+            return nx.freeze(family(*self.shape, node_list=nodes, edge_list=edges))
+        graph: nx.Graph = nx.Graph(edges)
+        graph.add_nodes_from(nodes)
+        return nx.freeze(graph)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A frozen graph holds a function that cannot be pickled, and is quickly built again.
+        return {name: value for name, value in vars(self).items() if name != "_graph"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+    def __repr__(self) -> str:
+        lattice = f"{self.topology or 'no'} {list(self.shape) if self.shape else 'lattice'}"
+        size = f"{self.num_qubits} qubits, {self.num_couplers} couplers"
+        return f"Chip({self.name}, {lattice}, {size})"
+
+
+_RANGES = (
+    "h_range",
+    "j_range",
+    "extended_j_range",
+    "per_qubit_coupling_range",
+    "num_reads_range",
+    "annealing_time_range",
+    "problem_run_duration_range",
+)
+
+
+def _pair(values: Sequence[Any] | None) -> Any:
+    return None if values is None else tuple(values)
+
+
+def _qubits(nodes: Iterable[Any]) -> Tensor:
+    nodes = list(nodes)
+    for node in nodes:
+        if isinstance(node, bool) or not isinstance(node, int):
+            raise ValueError(
+                f"the device has a variable named {node!r}; only qubits named by integers can be "
+                "placed on"
+            )
+    return torch.tensor(sorted(nodes), dtype=torch.int64)
+
+
+def _couplers(edges: Iterable[Sequence[Any]]) -> Tensor:
+    pairs = sorted((min(e), max(e)) for e in edges)
+    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+
+
+def _graph_id(sampler: Any) -> str | None:
+    solver = getattr(sampler, "solver", None)
+    return getattr(solver, "graph_id", None) or sampler.properties.get("graph_id")

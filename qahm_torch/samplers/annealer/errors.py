@@ -1,0 +1,90 @@
+r"""What can go wrong between a program and an annealer, in types that say what to do."""
+
+from __future__ import annotations
+
+__all__ = [
+    "AnnealerError",
+    "AnswerError",
+    "BudgetError",
+    "CredentialsError",
+    "DeadlineError",
+    "DeviceOfflineError",
+    "PlacementError",
+    "ProblemFailedError",
+    "RangeError",
+    "RejectedError",
+    "ServiceError",
+    "SubmissionUnknownError",
+]
+
+
+class AnnealerError(RuntimeError):
+    r"""The base of all errors of annealers.
+
+    Messages hold what happened and what can be done. They never hold credentials, and the errors
+    of the client, whose requests carry them, are not kept as causes.
+
+    Arguments:
+        message: What happened, and what to do.
+        problem_id: The identity of the problem at the service, by which
+            `AnnealerSampler.recover` can fetch an answer that was paid for; None if there is none.
+        may_have_run: Whether the problem may have run, and so be billed.
+    """
+
+    def __init__(
+        self, message: str, problem_id: str | None = None, may_have_run: bool | None = None
+    ):
+        may_have_run = problem_id is not None if may_have_run is None else may_have_run
+        super().__init__(message, problem_id, may_have_run)
+        self.problem_id = problem_id
+        self.may_have_run = may_have_run
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class PlacementError(AnnealerError, ValueError):
+    r"""The model does not fit on the device."""
+
+
+class RangeError(AnnealerError, ValueError):
+    r"""Fields or couplings are beyond the range of the device."""
+
+
+class BudgetError(AnnealerError):
+    r"""The next problem would cost more QPU time than is left; it was not submitted."""
+
+
+class CredentialsError(AnnealerError):
+    r"""The service does not accept the credentials (401, 403), or there are none."""
+
+
+class DeviceOfflineError(AnnealerError):
+    r"""The device is offline, unknown, or not reachable at all."""
+
+
+class RejectedError(AnnealerError):
+    r"""The service refused the problem as it stands; it was not run."""
+
+
+class ServiceError(AnnealerError):
+    r"""The service answered with errors (429, 5xx) until the deadline or the last retry."""
+
+
+class SubmissionUnknownError(AnnealerError):
+    r"""The connection broke during submission, and whether the problem runs is not known.
+
+    It was not submitted again, since it could be billed twice.
+    """
+
+
+class DeadlineError(AnnealerError):
+    r"""There was no answer within the time that was set."""
+
+
+class ProblemFailedError(AnnealerError):
+    r"""The service accepted the problem and then failed or cancelled it."""
+
+
+class AnswerError(AnnealerError):
+    r"""The answer is damaged or is not of the problem; no sample of it was used."""

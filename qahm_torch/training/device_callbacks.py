@@ -1,0 +1,127 @@
+r"""Callbacks for training through an annealer: temperature, chains, and the bill."""
+
+from __future__ import annotations
+
+__all__ = ["ChainBreakMonitor", "DeviceTemperatureMonitor", "QPUBudget"]
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+
+from qahm_torch.samplers.annealer import AnnealerSampler
+from qahm_torch.training.callbacks import record
+from qahm_torch.training.modules import PriorModule
+
+
+class DeviceTemperatureMonitor(pl.Callback):
+    r"""Logs the inverse temperature of the device, as it is tracked and as each answer has it.
+
+    Logged in the units of the device as `device/beta` and `device/beta_stderr` (used, from the
+    filter), `device/beta_measured` and `device/beta_measured_stderr` (of the last answer alone),
+    and `device/thermal_misfit`: how far fields are off, 0 for thermal samples.
+
+    Arguments:
+        every_n_steps: The number of updates between values.
+    """
+
+    def __init__(self, every_n_steps: int = 10):
+        self.every_n_steps = every_n_steps
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
+    ) -> None:
+        names = ("beta", "beta_stderr", "beta_measured", "beta_measured_stderr", "thermal_misfit")
+        if trainer.global_step % self.every_n_steps == 0:
+            record(trainer, _values(pl_module, names))
+
+
+class ChainBreakMonitor(pl.Callback):
+    r"""Logs how many chains break, and warns when they are many.
+
+    Logged as `device/chain_break_fraction`, `device/chain_strength` (as programmed),
+    `device/clipped` and `device/scale`. Majority votes over many broken chains bias the samples.
+
+    Arguments:
+        every_n_steps: The number of updates between values.
+        tolerance: The fraction of broken chains from which on there is a warning.
+    """
+
+    def __init__(self, every_n_steps: int = 10, tolerance: float = 0.1):
+        self.every_n_steps = every_n_steps
+        self.tolerance = tolerance
+        self._has_warned = False
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
+    ) -> None:
+        names = ("chain_break_fraction", "chain_strength", "clipped", "scale")
+        values = _values(pl_module, names)
+        if trainer.global_step % self.every_n_steps == 0:
+            record(trainer, values)
+        broken = values.get("device/chain_break_fraction", 0.0)
+        if broken > self.tolerance and not self._has_warned:
+            self._has_warned = True
+            rank_zero_warn(
+                f"{broken:.0%} of the chains are broken, and their majority votes bias the "
+                "samples; a greater chain_strength or shorter chains break less"
+            )
+
+
+class QPUBudget(pl.Callback):
+    r"""Keeps the account of QPU time in the log, and stops the run before the budget is exceeded.
+
+    Logged as `device/qpu_seconds` (spent, including what may have been spent) and
+    `device/qpu_seconds_left`. When the next update would cost more than is left, the run ends
+    cleanly after the present one, with its checkpoints; a larger budget and `--ckpt_path` let it
+    go on. Without a budget here or in the sampler, there is only the log.
+
+    Arguments:
+        budget: The QPU seconds that may be spent, the ones before a resume included; None for the
+            sampler's own.
+    """
+
+    def __init__(self, budget: float | None = None):
+        if budget is not None and not budget > 0:
+            raise ValueError(f"budget is {budget}, but seconds of QPU time are positive")
+        self.budget = budget
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        sampler = annealer_of(pl_module)
+        if sampler is None:
+            rank_zero_warn("QPUBudget has nothing to do: the sampler is no AnnealerSampler")
+        elif self.budget is not None:
+            sampler.ledger.budget = self.budget
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
+    ) -> None:
+        sampler = annealer_of(pl_module)
+        if sampler is None or not isinstance(pl_module, PriorModule):
+            return
+        ledger = sampler.ledger
+        values = {"device/qpu_seconds": ledger.spent}
+        if ledger.budget is not None:
+            values["device/qpu_seconds_left"] = ledger.left
+        record(trainer, values)
+        if ledger.budget is None or sampler.fallback is not None:
+            return
+        cost = sampler.estimate_time(pl_module.prior.graph, pl_module.prior.num_samples)
+        if cost is not None and cost > ledger.left:
+            rank_zero_info(
+                f"{ledger.left:.3g} s of QPU time are left and an update takes {cost:.3g} s: the "
+                "run stops here. A larger budget lets it go on from its checkpoint"
+            )
+            trainer.should_stop = True
+
+
+def annealer_of(module: pl.LightningModule) -> AnnealerSampler | None:
+    r"""Returns the annealer that a module samples its prior with, if it does."""
+    sampler = module.prior.sampler if isinstance(module, PriorModule) else None
+    return sampler if isinstance(sampler, AnnealerSampler) else None
+
+
+def _values(module: pl.LightningModule, names: tuple[str, ...]) -> dict[str, float]:
+    negative = getattr(module, "negative", None)
+    info = (negative.info if negative is not None else None) or {}
+    return {f"device/{name}": info[name] for name in names if name in info}

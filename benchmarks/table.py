@@ -49,6 +49,8 @@ def _lines() -> list[str]:
         "",
         *_ablation(),
         "",
+        *_annealer(),
+        "",
         *_checks(),
     ]
 
@@ -128,6 +130,77 @@ def _ablation() -> list[str]:
     return table
 
 
+def _annealer() -> list[str]:
+    report = _read("annealer_training")
+    names = list(dict.fromkeys(run["temperature"] for run in report["runs"]))
+    table = [
+        "Through a simulated annealer: test log-likelihood in nats, with its bracket, of a complete",
+        "Boltzmann machine over 60 pixels of the digits, trained through an embedded 60-clique",
+        "(`python benchmarks/annealer_training.py`). The temperature of the device is known and",
+        "constant (exact), or hidden and drifting: tracked, held at its first value, or ignored.",
+        "",
+        "| temperature | " + " | ".join(f"seed {s}" for s in range(report["settings"]["seeds"])),
+        "| --- " * (1 + report["settings"]["seeds"]) + "|",
+    ]
+    table[-2] += " |"
+    for name in names:
+        runs = sorted(
+            (r for r in report["runs"] if r["temperature"] == name), key=lambda r: r["seed"]
+        )
+        cells = [f"{r['nats']:.2f} [{r['lower']:.2f}, {r['upper']:.2f}]" for r in runs]
+        table.append(f"| {name} | " + " | ".join(cells) + " |")
+    return [
+        *table,
+        "",
+        "Parameters on every qubit (`EmbeddedPrior`) against parameters on the model, under control",
+        "errors on a chip with missing qubits and couplers (`python benchmarks/embedded_prior.py`):",
+        "divergence of the decoded samples from the data, mean over seeds, less is better.",
+        "",
+        *_embedded(),
+        "",
+        "![Divergence over the strength of control errors](benchmarks/embedded_prior.png)",
+    ]
+
+
+def _embedded() -> list[str]:
+    runs = _read("embedded_prior")["runs"]
+    strengths = sorted({run["strength"] for run in runs})
+    table = [
+        "| error of fields and couplings | " + " | ".join(f"{s:g}" for s in strengths) + " |",
+        "| --- " * (1 + len(strengths)) + "|",
+    ]
+    for way in dict.fromkeys(run["way"] for run in runs):
+        cells = []
+        for strength in strengths:
+            found = [r["divergence"] for r in runs if (r["way"], r["strength"]) == (way, strength)]
+            cells.append(f"{sum(found) / len(found):.3f}")
+        table.append(f"| {way} | " + " | ".join(cells) + " |")
+    return table
+
+
+def _device_checks() -> list[str]:
+    heat, overhead, faults = _read("temperature"), _read("client_overhead"), _read("faults")
+    worst = max(abs(r["found"] / r["beta"] - 1) for r in heat["recovery"])
+    hits, trials = heat["coverage"]["hits"], heat["coverage"]["trials"]
+    rms = heat["drift"]["rms_error_of_moments"]
+    extra, totals = overhead["overhead_milliseconds"], faults["totals"]
+    return [
+        f"| hidden beta of a noise-free device, 0.3 to 6, four calls: largest error | {worst:.1%}"
+        " | `python benchmarks/temperature.py` |",
+        "| error bars at 1.96 standard errors that hold the truth: one answer, filter, two scales |"
+        f" {hits['pseudo_likelihood']}, {hits['filter']}, {hits['two_scales']} of {trials}"
+        " | `python benchmarks/temperature.py` |",
+        "| error of moments through a noisy, drifting device: tracked, first value held, ignored;"
+        f" without drift | {rms['tracked']:.3f}, {rms['constant']:.3f}, {rms['ignored']:.3f};"
+        f" {rms['no drift']:.3f} | `python benchmarks/temperature.py` |",
+        "| client overhead of an embedded 60-clique, 1000 reads: `AnnealerSampler`, stock client"
+        f" | {extra['annealer_sampler']:.0f} ms, {extra['stock_client']:.0f} ms"
+        " | `python benchmarks/client_overhead.py` |",
+        f"| faults of the service survived: cases, hangs, wrong samples | {totals['cases']},"
+        f" {totals['hangs']}, {totals['wrong_samples']} | `python benchmarks/faults.py` |",
+    ]
+
+
 def _checks() -> list[str]:
     correctness, cost = _read("correctness"), _read("step_cost")
     errors = correctness["largest_gradient_error"].values()
@@ -145,6 +218,7 @@ def _checks() -> list[str]:
         "| training step with the Boltzmann prior over that with a factorial one (batch 1000, 1024"
         f" samples, 2 sweeps) | {cost['ratio']:.2f} ({times['complete']:.0f} ms over"
         f" {times['factorial']:.0f} ms) | `python benchmarks/step_cost.py` |",
+        *_device_checks(),
     ]
 
 

@@ -149,6 +149,10 @@ def status(exchange: Exchange, code: int, retry_after: float | None = None) -> N
     exchange.send(exchange.error(code, "an injected fault")._replace(headers=headers))
 
 
+def redirect(exchange: Exchange, location: str) -> None:
+    exchange.send(exchange.error(307, "moved")._replace(headers={"Location": location}))
+
+
 def with_body(exchange: Exchange, body: bytes) -> None:
     exchange.send(exchange.process()._replace(body=body))
 
@@ -174,6 +178,7 @@ EXCHANGE_FAULTS: dict[str, Callable] = {
     "truncate": truncate,
     "drip": drip,
     "status": status,
+    "redirect": redirect,
     "not_json": partial(with_body, body=b"<html>Bad gateway</html>"),
     "empty_body": partial(with_body, body=b""),
     "wrong_content_type": partial(with_content_type, content_type="application/json"),

@@ -20,6 +20,7 @@ from qahm_torch import (
     QuantumPriorLayer,
     Sampler,
     Samples,
+    SimulatedAnnealer,
 )
 from qahm_torch.cli import main
 from qahm_torch.evaluation import read_metrics
@@ -38,6 +39,18 @@ class Counting(Sampler):
     def sample(self, ising, num_samples, **kwargs):
         self.calls += 1
         return self.child.sample(ising, num_samples, **kwargs)
+
+
+class BilledDevice(SimulatedAnnealer):
+    r"""A simulated device that counts the problems it was asked."""
+
+    calls = 0  # of this device
+    total = 0  # of all of them, also where a configuration has built it
+
+    def sample(self, *args, **kwargs):
+        self.calls += 1
+        BilledDevice.total += 1
+        return super().sample(*args, **kwargs)
 
 
 class Weighted(Sampler):

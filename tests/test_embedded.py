@@ -18,9 +18,19 @@ from small_runs import (
 )
 from test_samplers import p_value
 
-from qahm_torch import CouplingGraph, ExactSampler, GibbsSampler, HelmholtzMachine, Ising, Samples
+from qahm_torch import (
+    AnnealerSampler,
+    CouplingGraph,
+    ExactSampler,
+    GibbsSampler,
+    HelmholtzMachine,
+    Ising,
+    Samples,
+    SimulatedAnnealer,
+)
 from qahm_torch.ising import all_states, exact_log_partition, exact_log_probs
 from qahm_torch.nn.embedded import EmbeddedPrior
+from qahm_torch.samplers.annealer import PlacementError
 from qahm_torch.training import (
     BarsAndStripes,
     ChainDiagnostics,
@@ -337,6 +347,50 @@ def test_maximum_likelihood_without_a_network(negative, sampler, tmp_path):
     prior.estimate_log_z()
     # Six pictures of 16: -log 6 is the best that there is, and -log 16 is what no learning gives.
     assert -math.log(6) - 0.3 < prior(data.train).mean().item() < -math.log(6)
+
+
+def annealer(**settings):
+    device = SimulatedAnnealer("zephyr", 2, missing_qubits=5, beta=2.0, seed=0)
+    return AnnealerSampler(device, **settings)
+
+
+@pytest.mark.parametrize("max_qubits", [None, 60])
+def test_a_complete_graph_is_placed_on_a_device(max_qubits):
+    sampler = annealer()
+    prior = EmbeddedPrior.on_device(10, sampler, max_qubits=max_qubits, num_samples=50)
+    assert prior.num_visible == 10 and prior.sampler is sampler and prior.num_samples == 50
+    assert set(prior.graph.labels) <= set(sampler.chip.qubits.tolist())
+    shortest = EmbeddedPrior.on_device(10, annealer()).graph.num_spins
+    assert 10 < shortest < 60 and prior.graph.num_spins == (max_qubits or shortest)
+    i, j = prior.chain_of[prior.graph.edges].unbind(-1)
+    coupled = {tuple(sorted(pair)) for pair in zip(i.tolist(), j.tolist(), strict=True)}
+    assert {(a, b) for a in range(10) for b in range(a)} <= {(b, a) for a, b in coupled}
+    assert (prior.J[prior.inside_chains] == -2).all()
+    assert sampler.ledger.spent == 0
+
+
+def test_qubits_are_sampled_where_they_stand():
+    # Chains are too strong for positive couplings; no gauge makes them so.
+    prior = EmbeddedPrior.on_device(6, annealer(), num_samples=200, chain_coupling=3.5)
+    (-prior(torch.ones(5, 6)).mean()).backward()
+    placement = prior.sampler.site(prior.graph).placement
+    assert [chain for (chain,) in placement.chains[0]] == list(prior.graph.labels)
+    assert (prior.J.grad[prior.inside_chains] >= 0).all() and prior.h.grad.abs().min() > 0
+
+
+def test_it_learns_on_a_device_at_a_temperature_that_nobody_told(tmp_path):
+    torch.manual_seed(0)
+    prior = EmbeddedPrior.on_device(4, annealer(range_policy="clip"), num_samples=300)
+    module = MaximumLikelihood(prior, optimizer=lambda p: torch.optim.Adam(p, 0.03))
+    data = BarsAndStripes(side=2, batch_size=60, num_repeats=40)
+    quiet_trainer(tmp_path, max_epochs=12, limit_val_batches=0).fit(module, data)
+    prior.estimate_log_z()
+    assert -math.log(6) - 0.3 < prior(data.train).mean().item() < -math.log(6)
+
+
+def test_what_does_not_fit_on_a_device_is_told():
+    with pytest.raises(PlacementError, match="no place for 90 spins"):
+        EmbeddedPrior.on_device(90, annealer())
 
 
 @pytest.mark.parametrize(

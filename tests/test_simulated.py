@@ -459,3 +459,18 @@ def test_problems_off_the_chip_are_refused():
         device.sample_ising({}, {(0, 2): 1.0})
     with pytest.raises(TypeError, match="beta_range"):
         device.sample_ising({0: 1.0}, {}, beta_range=[1, 1])
+
+
+def test_lasting_errors_stay_and_noise_does_not():
+    graph = SimulatedAnnealer("zephyr", 1).to_networkx_graph()
+
+    def means(call, **faults):
+        device = SimulatedAnnealer("zephyr", 1, beta=2.0, seed=call, **faults)
+        return device.sample_ising(dict.fromkeys(graph, 0.0), {}, num_reads=2000).record.sample
+
+    def correlation(**faults):
+        columns = [means(call, **faults).mean(0) for call in (1, 2)]
+        return np.corrcoef(columns)[0, 1]
+
+    assert correlation(h_error=0.3) > 0.95
+    assert abs(correlation(h_noise=0.3)) < 0.6

@@ -34,8 +34,9 @@ def describe(settings: Any) -> dict[str, Any]:
     if settings.config is not None:
         prior = _prior_of(settings.config)
         updates = settings.num_updates or _updates_of(settings.config) or 1000
+        chip = _opened(prior.sampler)
         plans = [_plan(prior.sampler, prior.graph, prior.num_samples, updates)]
-        return {"chip": _chip(prior.sampler.chip), "plans": plans}
+        return {"chip": _chip(chip), "plans": plans}
     spec = {
         "class_path": DEVICES.get(settings.device, settings.device),
         "init_args": dict(settings.init_args or {}),
@@ -43,12 +44,12 @@ def describe(settings: Any) -> dict[str, Any]:
     sampler = AnnealerSampler(
         spec, copies=settings.copies, policy=RetryPolicy(timeout=settings.timeout)
     )
-    updates = settings.num_updates or 1000
+    chip, updates = _opened(sampler), settings.num_updates or 1000
     plans = [
         _plan(sampler, CouplingGraph.complete(n), settings.num_samples, updates)
         for n in settings.num_spins or SIZES
     ]
-    return {"chip": _chip(sampler.chip), "plans": plans}
+    return {"chip": _chip(chip), "plans": plans}
 
 
 def _parser() -> ArgumentParser:
@@ -90,6 +91,13 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--timeout", type=float, default=60.0, help="Seconds to wait.")
     parser.add_argument("--json", action="store_true", help="Print JSON.")
     return parser
+
+
+def _opened(sampler: AnnealerSampler) -> Chip:
+    try:
+        return sampler.chip
+    except TypeError as error:  # of a class that is no device, or of arguments that it has not
+        raise ValueError(f"the device cannot be opened: {error}") from error
 
 
 def _chip(chip: Chip) -> dict[str, Any]:

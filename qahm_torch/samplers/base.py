@@ -30,6 +30,8 @@ class Sampler(ABC):
     serves many models, and a checkpoint needs no sampler.
     """
 
+    is_billed = False  # whether samples cost more than the time of this machine
+
     @abstractmethod
     def sample(
         self,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 __all__ = ["ChainBreakMonitor", "DeviceTemperatureMonitor", "QPUBudget"]
 
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
-from qahm_torch.samplers.annealer import AnnealerSampler
+from qahm_torch.nn import EmbeddedPrior
+from qahm_torch.samplers.annealer import AnnealerSampler, TimeLedger
 from qahm_torch.training.callbacks import record
 from qahm_torch.training.modules import PriorModule
 
@@ -41,6 +43,7 @@ class ChainBreakMonitor(pl.Callback):
 
     Logged as `device/chain_break_fraction`, `device/chain_strength` (as programmed),
     `device/clipped` and `device/scale`. Majority votes over many broken chains bias the samples.
+    The chains are those of the sampler, or those of an `EmbeddedPrior`, which learns its own.
 
     Arguments:
         every_n_steps: The number of updates between values.
@@ -56,7 +59,7 @@ class ChainBreakMonitor(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
     ) -> None:
         names = ("chain_break_fraction", "chain_strength", "clipped", "scale")
-        values = _values(pl_module, names)
+        values = {**_values(pl_module, names), **_broken(pl_module)}
         if trainer.global_step % self.every_n_steps == 0:
             record(trainer, values)
         broken = values.get("device/chain_break_fraction", 0.0)
@@ -73,18 +76,21 @@ class QPUBudget(pl.Callback):
 
     Logged as `device/qpu_seconds` (spent, including what may have been spent) and
     `device/qpu_seconds_left`. When the next update would cost more than is left, the run ends
-    cleanly after the present one, with its checkpoints; a larger budget and `--ckpt_path` let it
-    go on. Without a budget here or in the sampler, there is only the log.
+    cleanly after the present one and leaves `checkpoints/out_of_budget.ckpt` in the run folder; a
+    larger budget and `--ckpt_path` let it go on from there. With a fallback sampler the run goes
+    on without the device, and without a budget here or in the sampler there is only the log.
 
     Arguments:
         budget: The QPU seconds that may be spent, the ones before a resume included; None for the
             sampler's own.
+        every_n_steps: The number of updates between values in the log.
     """
 
-    def __init__(self, budget: float | None = None):
+    def __init__(self, budget: float | None = None, every_n_steps: int = 10):
         if budget is not None and not budget > 0:
             raise ValueError(f"budget is {budget}, but seconds of QPU time are positive")
         self.budget = budget
+        self.every_n_steps = every_n_steps
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         sampler = annealer_of(pl_module)
@@ -99,26 +105,47 @@ class QPUBudget(pl.Callback):
         sampler = annealer_of(pl_module)
         if sampler is None or not isinstance(pl_module, PriorModule):
             return
-        ledger = sampler.ledger
-        values = {"device/qpu_seconds": ledger.spent}
-        if ledger.budget is not None:
-            values["device/qpu_seconds_left"] = ledger.left
-        record(trainer, values)
-        if ledger.budget is None or sampler.fallback is not None:
+        if trainer.global_step % self.every_n_steps == 0:
+            record(trainer, _account(sampler.ledger))
+        if sampler.ledger.budget is None or sampler.fallback is not None:
             return
         cost = sampler.estimate_time(pl_module.prior.graph, pl_module.prior.num_samples)
-        if cost is not None and cost > ledger.left:
-            rank_zero_info(
-                f"{ledger.left:.3g} s of QPU time are left and an update takes {cost:.3g} s: the "
-                "run stops here. A larger budget lets it go on from its checkpoint"
+        if cost is not None and cost > sampler.ledger.left:
+            _stop(
+                trainer, f"{sampler.ledger.left:.3g} s are left and an update takes {cost:.3g} s"
             )
-            trainer.should_stop = True
 
 
 def annealer_of(module: pl.LightningModule) -> AnnealerSampler | None:
     r"""Returns the annealer that a module samples its prior with, if it does."""
     sampler = module.prior.sampler if isinstance(module, PriorModule) else None
     return sampler if isinstance(sampler, AnnealerSampler) else None
+
+
+def _account(ledger: TimeLedger) -> dict[str, float]:
+    values = {"device/qpu_seconds": ledger.spent}
+    return values if ledger.budget is None else {**values, "device/qpu_seconds_left": ledger.left}
+
+
+def _stop(trainer: pl.Trainer, reason: str) -> None:
+    # Here, as the checkpoints of a run may be of every tenth epoch only.
+    path = None
+    if trainer.log_dir is not None:
+        path = Path(trainer.log_dir) / "checkpoints" / "out_of_budget.ckpt"
+        trainer.save_checkpoint(path)
+    how = "" if path is None else f"; it goes on with a larger budget and --ckpt_path {path}"
+    rank_zero_info(f"the run stops at its budget of QPU time: {reason}{how}")
+    trainer.should_stop = True
+
+
+def _broken(module: pl.LightningModule) -> dict[str, float]:
+    negative = getattr(module, "negative", None)
+    if negative is None or not isinstance(module, PriorModule):
+        return {}
+    if not isinstance(module.prior, EmbeddedPrior):
+        return {}
+    broken = module.prior.is_broken(negative.spins.to(module.prior.h))
+    return {"device/chain_break_fraction": float(broken.double().mean())}
 
 
 def _values(module: pl.LightningModule, names: tuple[str, ...]) -> dict[str, float]:

@@ -61,7 +61,26 @@ class PriorModule(pl.LightningModule, ABC):
         r"""The prior that is trained."""
 
     def draw_negative(self) -> Samples:
-        r"""Returns the samples of this update, and asks for the next ones if they overlap."""
+        r"""Returns the samples of this update, and asks for the next ones if they overlap.
+
+        Of several processes, only the first asks a device that bills, and shares its samples.
+        """
+        trainer = self._trainer
+        if trainer is None or trainer.world_size == 1 or not self.prior.sampler.is_billed:
+            return self._draw()
+        outcome: Samples | Exception | None = None
+        if trainer.is_global_zero:
+            try:
+                outcome = self._draw()
+            except Exception as error:
+                outcome = error  # shared too, or the other processes would wait for ever
+        outcome = trainer.strategy.broadcast(outcome)
+        if isinstance(outcome, Exception):
+            raise outcome
+        assert outcome is not None
+        return outcome
+
+    def _draw(self) -> Samples:
         negative = self.prior.draw()
         if self.overlap:
             self.prior.prefetch()

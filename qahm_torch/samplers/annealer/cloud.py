@@ -9,6 +9,7 @@ import json
 import os
 import queue
 import zlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qahm_torch.samplers.annealer.chip import Chip
@@ -117,12 +118,16 @@ class CloudDevice(Device):
     def _submit(self, job: Job, clock: Clock) -> dict[str, Any]:
         body, why = self._encode(job), ""
         for attempt in range(self.policy.retries + 1):
-            clock.check(f"{why}{self.chip.name} did not take the problem, which was not run,")
+            if clock.left <= 0:
+                raise DeadlineError(
+                    f"{self.chip.name} did not take the problem within {clock.timeout:g} s{why}. "
+                    "It was not run; try again later"
+                )
             try:
                 return self._accepted(self._request("POST", "problems/", "problems", clock, body))
             except _Trouble as error:
                 trouble = error
-            why = f"{trouble}: "
+            why = f" ({trouble})"
             if trouble.may_be_taken:
                 found = self._find_lost(job.label, trouble, clock)
                 if found is not None:
@@ -316,7 +321,8 @@ class CloudDevice(Device):
             why = f"{trouble}, and there was no answer"
             if attempt >= self.policy.retries and (problem_id is None or trouble.status == 404):
                 known = "" if problem_id is None else f", it does not know problem {problem_id}"
-                raise ServiceError(f"{self.chip.name}: {trouble}{known}; try again later", problem_id)
+                message = f"{self.chip.name}: {trouble}{known}; try again later"
+                raise ServiceError(message, problem_id)
             self._pause(attempt, trouble, clock)
             attempt += 1
 
@@ -330,7 +336,7 @@ class CloudDevice(Device):
         path: str,
         media: str,
         clock: Clock,
-        content: dict[str, Any],
+        content: Mapping[str, Any],
         patience: float = 0.0,
         problem_id: str | None = None,
     ) -> _Reply:
@@ -348,15 +354,18 @@ class CloudDevice(Device):
             media_type=f"{MEDIA}{media}+json", accept_version="~=3.0", ask_version="3.0.0"
         )
         limit = max(0.05, min(self.policy.request_timeout + patience, clock.left + 0.5))
+        seen: list[requests.Response] = []
+        hooks = {"response": lambda response, **_: seen.append(response)}
         try:
             # No redirects: the token would go along to wherever they lead.
-            response = session.request(
-                method, path, timeout=limit, stream=True, allow_redirects=False, **content
-            )
+            options = {"timeout": limit, "stream": True, "allow_redirects": False, "hooks": hooks}
+            response = session.request(method, path, **options, **content)  # type: ignore[arg-type]
             status, headers = response.status_code, response.headers
             body = _read(response, clock)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             trouble = _Trouble(_cause(error), left=not _never_left(error))
+            for response in seen:
+                response.close()
         else:
             self._sessions.put((os.getpid(), session))
             return self._judged(method, status, body, headers, problem_id)
@@ -374,7 +383,10 @@ class CloudDevice(Device):
                 problem_id,
             )
         if method == "POST" and status in (400, 404, 405, 409, 413, 422):
-            raise RejectedError(f"{self.chip.name} refused the problem ({status})")
+            raise RejectedError(
+                f"{self.chip.name} refused the problem ({status}). It was not run; change the "
+                "settings or the model, or open the device anew"
+            )
         if not 200 <= status < 300:
             raise _Trouble(
                 f"the service answered with status {status}",

@@ -25,7 +25,8 @@ T = TypeVar("T")
 SECRETS = ("token", "client_cert", "client_cert_key", "headers")
 URL_WITH_PASSWORD = re.compile(r"\w+://[^/]*@")
 # Patience of D-Wave's client while it looks for a solver; its own defaults add up to 10 minutes.
-CLIENT_DEFAULTS = {"request_timeout": 10, "http_retry_total": 2}
+# Its cache knows a chip for an hour as it was, which refuses problems if it has changed since.
+CLIENT_DEFAULTS = {"request_timeout": 10, "http_retry_total": 2, "cache_enabled": False}
 
 
 def check_spec(device: Any) -> None:
@@ -73,7 +74,7 @@ def within(seconds: float, function: Callable[[], T], what: str) -> T:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise DeadlineError(f"{what} within {seconds:g} s")
+        raise DeadlineError(f"{what} within {seconds:g} s; try again later")
     if "error" in outcome:
         raise outcome.pop("error")
     return outcome["value"]
@@ -162,7 +163,12 @@ def _explained(error: Exception, name: str) -> AnnealerError:
         )
     code = getattr(error, "error_code", None)
     if code is not None:
-        return ServiceError(f"{name}: the service answered with status {code}; try again later")
+        return ServiceError(
+            f"{name}: the service answered with status {code}; check the endpoint, or try again "
+            "later"
+        )
+    if kind in ("ResourceBadResponseError", "InvalidAPIResponseError"):
+        return ServiceError(f"{name}: the answer is not of the cloud protocol; check the endpoint")
     if isinstance(error, OSError):
         return DeviceOfflineError(
             f"{name}: the service cannot be reached ({kind}); check the network and the endpoint"

@@ -21,6 +21,11 @@ ChainBreaks = Literal["majority", "discard"]
 MIN_CHAIN_STRENGTH = 4.0
 TORQUE = 2**0.5
 
+# Biases of a model that just fits may be beyond a range by their rounding, which devices refuse.
+ROUNDING = 1e-6
+MARGIN = 1e-9
+MAX_PASSES = 100
+
 
 class Program(NamedTuple):
     r"""A problem in the units of a chip.
@@ -70,7 +75,9 @@ def program(
         layout: Where its spins are on the chip.
         chip: The chip, whose ranges hold.
         beta: The effective inverse temperature of the chip.
-        gauge: Signs of shape (copies * N,), which `decode` undoes; None for +1.
+        gauge: Signs of shape (copies * N,), which `decode` undoes; None for +1. Chips take stronger
+            negative couplings than positive ones; spins that only a negative one can join get the
+            same sign.
         chain_strength: The ferromagnetic coupling inside chains, in the units of the model (that
             is, times beta); None for the greater of 4, at which thermal flips break few chains,
             and :math:`\sqrt{2}` times the typical field on a spin (uniform torque compensation).
@@ -84,6 +91,7 @@ def program(
     model_J = ising.J.detach().cpu().double() / beta
     gauge = torch.ones(len(layout.chain_length), dtype=torch.float64) if gauge is None else gauge
     copies = len(layout.chain_length) // ising.num_spins
+    gauge = _joined(gauge, ising, layout, model_J, chip)
     strength = _chain_strength(ising, chain_strength) / beta
     h = (gauge * model_h.repeat(copies) / layout.chain_length)[layout.spin_of]
     J = _couplings(ising, layout, model_J, gauge, copies)
@@ -140,6 +148,23 @@ def _chain_strength(ising: Ising, requested: float | None) -> float:
     return max(MIN_CHAIN_STRENGTH, TORQUE * torque)
 
 
+def _joined(
+    gauge: Tensor, ising: Ising, layout: Layout, model_J: Tensor, chip: Chip
+) -> Tensor:
+    r"""Returns a gauge that leaves couplings negative which would be out of range if positive."""
+    if chip.extended_j_range is None or len(model_J) == 0:
+        return gauge
+    copies = len(gauge) // ising.num_spins
+    strong = model_J.repeat(copies) / layout.multiplicity < -chip.extended_j_range[1]
+    offsets = torch.arange(copies).repeat_interleave(len(model_J)) * ising.num_spins
+    a, b = (ising.graph.edges.repeat(copies, 1) + offsets[:, None])[strong].unbind(-1)
+    first, before = torch.arange(len(gauge)), None
+    while before is None or not torch.equal(first, before):
+        before, least = first, torch.minimum(first[a], first[b])
+        first = first.scatter_reduce(0, a, least, "amin").scatter_reduce(0, b, least, "amin")
+    return gauge[first]
+
+
 def _couplings(
     ising: Ising, layout: Layout, model_J: Tensor, gauge: Tensor, copies: int
 ) -> Tensor:
@@ -157,8 +182,10 @@ def _fit(
     r"""Returns fields and couplings within range, the scale and the number of clipped values."""
     excess = _excess(h, J, layout, chip)
     worst = max(excess, key=lambda e: e[0], default=(1.0, ""))
-    if worst[0] <= 1 + 1e-9:
+    if worst[0] <= 1:
         return h, J, 1.0, 0
+    if worst[0] <= 1 + ROUNDING:
+        return (*_clip(h, J, layout, chip), 1.0, 0)
     if policy == "error":
         raise RangeError(
             f"{worst[1]} on {chip.name}: the model is {worst[0]:.3g} times too strong for it. "
@@ -166,13 +193,12 @@ def _fit(
             "values that do not, or policy='rescale', which samples at a higher temperature"
         )
     if policy == "rescale":
-        return h / worst[0], J / worst[0], 1 / worst[0], 0
+        scale = 1 / (worst[0] * (1 + MARGIN))
+        return h * scale, J * scale, scale, 0
     return (*_clip(h, J, layout, chip), 1.0, sum(e[2] for e in excess))
 
 
-def _excess(
-    h: Tensor, J: Tensor, layout: Layout, chip: Chip
-) -> list[tuple[float, str, int]]:
+def _excess(h: Tensor, J: Tensor, layout: Layout, chip: Chip) -> list[tuple[float, str, int]]:
     r"""Returns by what factor each kind of value is out of range, in words, and how many are."""
     values = (
         ("the field", h, chip.h_range),
@@ -180,7 +206,7 @@ def _excess(
         ("the sum of couplings at a qubit", _totals(J, layout), chip.per_qubit_coupling_range),
     )
     return [
-        (*_worst(name, tensor, limits), int((_ratio(tensor, limits) > 1 + 1e-9).sum()))
+        (*_worst(name, tensor, limits), int((_ratio(tensor, limits) > 1 + ROUNDING).sum()))
         for name, tensor, limits in values
         if limits is not None and len(tensor)
     ]
@@ -209,8 +235,19 @@ def _clip(h: Tensor, J: Tensor, layout: Layout, chip: Chip) -> tuple[Tensor, Ten
         h = h.clamp(*chip.h_range)
     if chip.extended_j_range is not None:
         J = J.clamp(*chip.extended_j_range)
-    if chip.per_qubit_coupling_range is None:
-        return h, J
-    shrink = _ratio(_totals(J, layout), chip.per_qubit_coupling_range).clamp(min=1)
+    if chip.per_qubit_coupling_range is not None:
+        J = _within_totals(J, layout, chip.per_qubit_coupling_range)
+    return h, J
+
+
+def _within_totals(J: Tensor, layout: Layout, limits: tuple[float, float]) -> Tensor:
+    r"""Returns couplings that are shrunk at the qubits whose sums are out of range."""
     a, b = layout.couplers.unbind(-1)
-    return h, J / torch.maximum(shrink[a], shrink[b])
+    for _ in range(MAX_PASSES):
+        excess = _ratio(_totals(J, layout), limits)
+        if bool((excess <= 1).all()):
+            return J
+        # A coupling that one end shrinks may have balanced others at its other end, hence passes.
+        shrink = torch.where(excess > 1, excess * (1 + MARGIN), 1.0)
+        J = J / torch.maximum(shrink[a], shrink[b])
+    return J / max(1.0, float(_ratio(_totals(J, layout), limits).max()) * (1 + MARGIN))

@@ -20,7 +20,7 @@ from qahm_torch.ising.temperature import estimate_beta_two_scales
 from qahm_torch.samplers.annealer.archive import AnswerArchive
 from qahm_torch.samplers.annealer.chip import Chip
 from qahm_torch.samplers.annealer.device import Clock, Device
-from qahm_torch.samplers.annealer.errors import AnnealerError, BudgetError
+from qahm_torch.samplers.annealer.errors import AnnealerError, BudgetError, RejectedError
 from qahm_torch.samplers.annealer.ledger import TimeLedger
 from qahm_torch.samplers.annealer.opening import check_spec, open_device
 from qahm_torch.samplers.annealer.program import ChainBreaks, RangePolicy
@@ -118,6 +118,8 @@ class AnnealerSampler(Sampler):
         >>> 1 < samples.info["beta"] < 3
         True
     """
+
+    is_billed = True
 
     def __init__(
         self,
@@ -238,6 +240,7 @@ class AnnealerSampler(Sampler):
             runs = self._runner().start(site, ising, num_samples, clamp, self._last, generator)
         except AnnealerError as error:
             failure = error
+            self._let_go(error)
             if self.fallback is None:
                 raise
             return Submission(lambda: stand_in(failure))
@@ -246,6 +249,7 @@ class AnnealerSampler(Sampler):
             try:
                 return self._collected(site, ising, runs, num_samples, clamp, generator)
             except AnnealerError as error:
+                self._let_go(error)
                 if self.fallback is None:
                     raise
                 return stand_in(error)
@@ -257,27 +261,39 @@ class AnnealerSampler(Sampler):
         self,
         ising: Ising,
         num_samples: int,
-        scale: float = 0.8,
+        scale: float | None = None,
         generator: torch.Generator | None = None,
     ) -> Beta:
-        r"""Returns beta by two programmings of a model, at full and at `scale` strength.
+        r"""Returns beta by two programmings of a model, at full strength and at a lesser one.
 
         Unlike what is tracked it looks at energies as a whole and not at single spins (see
         `estimate_beta_two_scales`): where the two differ, the samples are not thermal. Both
         programmings are paid for. It does not enter the filter.
+
+        Arguments:
+            ising: The model.
+            num_samples: The number of samples at each strength.
+            scale: The lesser strength; None for one at which the energies of the two sets are
+                about 1.5 of their standard deviations apart.
+            generator: The source of random numbers.
         """
         site = self.site(ising.graph)
-        spins = []
-        for strength in (1.0, scale):
+
+        def draw(strength: float) -> tuple[Tensor, float]:
+            r"""Returns samples, and what the model was multiplied by when it was programmed."""
+            model = ising.detach().scaled(strength)
             runs = self._runner().start(
-                site, ising.detach().scaled(strength), num_samples, None, None, generator,
-                purpose="calibration",
+                site, model, num_samples, None, None, generator, purpose="calibration"
             )
-            gathered = self._gather(runs, ising, num_samples, None, generator)
-            spins.append(gathered.spins)
-        ratio = estimate_beta_two_scales(ising, spins[0], spins[1], scale)
-        unit = runs[0].program.beta / runs[0].program.scale
-        return Beta(ratio.value * unit, ratio.stderr * unit)
+            spins = self._gather(runs, ising, num_samples, None, generator).spins
+            return spins, strength * runs[0].program.scale / runs[0].program.beta
+
+        full, unit = draw(1.0)
+        scale = _telling_scale(ising, full) if scale is None else scale
+        # Where the range has held the full model down, the lesser one starts from there.
+        weak, lesser = draw(scale * unit * site.tracker.beta.value)
+        ratio = estimate_beta_two_scales(ising, full, weak, lesser / unit)
+        return Beta(ratio.value / unit, ratio.stderr / unit)
 
     def recover(self) -> int:
         r"""Fetches answers that were submitted and never came, into the archive.
@@ -334,6 +350,13 @@ class AnnealerSampler(Sampler):
             self._restore_device(self._opened)
             self.anneal.check(self._opened.chip)
         return self._opened
+
+    def _let_go(self, error: AnnealerError) -> None:
+        r"""Forgets a device that refuses problems, so that the next call finds it as it is now."""
+        if isinstance(error, RejectedError) and isinstance(self.device, dict):
+            self._learned, self._sites = self.state_dict()["sites"], []
+            self._device_state = self._state_of_device()
+            self._opened = None
 
     def _state_of_device(self) -> dict[str, Any] | None:
         save = getattr(getattr(self._opened, "sampler", None), "state_dict", None)
@@ -480,6 +503,11 @@ class AnnealerSampler(Sampler):
     def __deepcopy__(self, memo: dict[int, Any]) -> AnnealerSampler:
         # There is one device and one account, whoever holds a copy of the model.
         return self
+
+
+def _telling_scale(ising: Ising, spins: Tensor) -> float:
+    # The mean energy falls by its variance per unit of beta.
+    return max(0.3, 1 - 1.5 / float(ising.energy(spins.to(ising.h)).std()))
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ from qahm_torch.samplers.simulated.chip import (
     described_graph,
     working_graph,
 )
-from qahm_torch.samplers.simulated.faults import instance_offset, noisy, quantized, read_out
+from qahm_torch.samplers.simulated.faults import instance_offset, lasting_errors, noisy, quantized, read_out
 from qahm_torch.samplers.simulated.problem import (
     Problem,
     check_ranges,
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 # How the inverse temperature and the number of sweeps grow with the duration of an anneal.
 BETA_EXPONENT = 0.05
 SWEEPS_EXPONENT = 0.25
+
+NOT_NEGATIVE = (
+    *("beta_drift", "beta_spread", "h_noise", "J_noise", "h_error", "J_error"),
+    *("freeze_out_gamma", "sleep"),
+)
 
 _TICKETS = threading.Lock()
 
@@ -56,7 +61,8 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
     - :math:`\log \beta = \log` `beta` + a random walk of `beta_drift` per call + `beta_spread`
       times a smooth function of the programmed problem + 0.05 log(annealing time / 20
       microseconds).
-    - What is programmed is rounded to `bits`, and off by Gaussian noise drawn anew in each call.
+    - What is programmed is rounded to `bits`, and off by Gaussian errors: those of `h_noise` and
+      `J_noise` are drawn anew in each call, those of `h_error` and `J_error` are the chip's own.
     - Sweeps of Gibbs sampling at rising inverse temperature stand for the anneal, a half of them
       at :math:`s(t) \beta` while s rises from 0 to 1, and a half at :math:`\beta`. Their number
       grows by the fourth root of the annealing time. A reverse anneal spends all of them on its
@@ -79,6 +85,8 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
         beta_spread: The standard deviation of log beta over problems.
         h_noise: The standard deviation of the programmed fields.
         J_noise: The standard deviation of the programmed couplings.
+        h_error: The standard deviation over qubits of an error of the field that stays.
+        J_error: The standard deviation over couplers of an error of the coupling that stays.
         bits: The number of bits of programmed values over their range; None for no rounding.
         readout_error: The probability to read a spin wrong.
         num_sweeps: The number of sweeps of an anneal of 20 microseconds.
@@ -126,6 +134,8 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
         beta_spread: float = 0.0,
         h_noise: float = 0.0,
         J_noise: float = 0.0,
+        h_error: float = 0.0,
+        J_error: float = 0.0,
         bits: int | None = None,
         readout_error: float = 0.0,
         num_sweeps: int = 200,
@@ -136,6 +146,7 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
     ):
         self.beta, self.beta_drift, self.beta_spread = beta, beta_drift, beta_spread
         self.h_noise, self.J_noise, self.bits = h_noise, J_noise, bits
+        self.h_error, self.J_error = h_error, J_error
         self.readout_error, self.num_sweeps = readout_error, num_sweeps
         self.freeze_out_gamma, self.num_slices, self.sleep = freeze_out_gamma, num_slices, sleep
         _check_settings(vars(self))
@@ -244,7 +255,9 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
         beta, rng = self._ticket(problem, speed, seed)
         h = quantized(problem.h, self.properties["h_range"], self.bits)
         J = quantized(problem.J, self.properties["extended_j_range"], self.bits)
-        h, J = beta * noisy(h, self.h_noise, rng), beta * noisy(J, self.J_noise, rng)
+        lasting_h, lasting_J = self._lasting_errors(problem)
+        h = beta * (noisy(h, self.h_noise, rng) + lasting_h)
+        J = beta * (noisy(J, self.J_noise, rng) + lasting_J)
         gamma, slices = beta * self.freeze_out_gamma, self.num_slices
         program = arrange_program(h, problem.edges, J, gamma, slices)
         path = request.path(max(1, round(self.num_sweeps * speed**SWEEPS_EXPONENT)))
@@ -263,6 +276,14 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
             shape = (request.num_reads, len(h))
             spins = run(rng.integers(0, 2, shape, dtype=np.int8) * 2 - 1)
         return read_out(spins, self.readout_error, rng)
+
+    def _lasting_errors(
+        self, problem: Problem
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        seed, keys = self.chip_seed, pair_keys(problem.qubits[problem.edges])
+        qubits = np.array(self.nodelist, np.int64)
+        h = lasting_errors(qubits, problem.qubits, self.h_error, 2 * seed + 1)
+        return h, lasting_errors(self._couplers, keys, self.J_error, 2 * seed + 2)
 
     def _ticket(
         self, problem: Problem, speed: float, seed: int | None
@@ -313,7 +334,7 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
     for name in ("beta", "num_sweeps", "num_slices"):
         if not settings[name] > 0:
             raise ValueError(f"{name} is {settings[name]}, but it must be positive")
-    for name in ("beta_drift", "beta_spread", "h_noise", "J_noise", "freeze_out_gamma", "sleep"):
+    for name in NOT_NEGATIVE:
         if not settings[name] >= 0:
             raise ValueError(f"{name} is {settings[name]}, but it cannot be negative")
     if not 0 <= settings["readout_error"] <= 0.5:

@@ -2,7 +2,7 @@ r"""What a device does to a problem and to its answer, beside sampling."""
 
 from __future__ import annotations
 
-__all__ = ["instance_offset", "noisy", "quantized", "read_out"]
+__all__ = ["instance_offset", "lasting_errors", "noisy", "quantized", "read_out"]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,24 @@ def quantized(
         return values
     step = (span[1] - span[0]) / 2**bits
     return step * np.round(values / step)
+
+
+def lasting_errors(
+    names: NDArray[np.int64], wanted: NDArray[np.int64], scale: float, seed: int
+) -> NDArray[np.float64]:
+    r"""Returns the errors that parts of a chip have for good.
+
+    Arguments:
+        names: The numbers of all parts.
+        wanted: The numbers of the parts in use, all of which are in `names`.
+        scale: The standard deviation over parts.
+        seed: Draws the errors.
+    """
+    if scale == 0:
+        return np.zeros(len(wanted))
+    errors = scale * np.random.default_rng(seed).standard_normal(len(names))
+    order = np.argsort(names)
+    return errors[np.searchsorted(names[order], wanted)]
 
 
 def noisy(

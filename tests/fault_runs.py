@@ -1,0 +1,196 @@
+r"""Running a case of `fault_cases`, and comparing what came out with what the service knows."""
+
+from __future__ import annotations
+
+__all__ = [
+    "READS",
+    "SLACK",
+    "TOKEN",
+    "Case",
+    "Fault",
+    "Observation",
+    "Prepare",
+    "native_model",
+    "observe",
+]
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import networkx as nx
+import numpy as np
+import pytest
+from cloud_chip import Problem, timing_of
+from cloud_service import CloudService, scrub_environment, within
+from dwave.system import DWaveSampler
+from models import random_ising
+
+from qahm_torch import AnnealerError, AnnealerSampler, CouplingGraph, Ising, RetryPolicy, Samples
+from qahm_torch.samplers.annealer import Chip, ReplaySampler
+
+READS = 20
+TOKEN = "TEST-loopback-token"
+# A case that takes longer has hung.
+DEADLINE = 15.0
+# Beyond its deadline, a call may finish a request and cancel its problem.
+SLACK = 2.0
+
+Fault = tuple[str, str, dict[str, Any]]
+Prepare = Callable[[CloudService, Any], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    r"""What is wrong, and what must come of it.
+
+    Arguments:
+        name: What is wrong, in words.
+        outcome: "samples", or the name of the error.
+        faults: What `CloudService.fault` is to plan.
+        says: What the message has in it.
+        billed: How many jobs run in the end.
+        orphans: How many of them the service denies to know of.
+        settings: Those of `RetryPolicy` that differ.
+        options: Those of the service that differ.
+        prepare: What is done to the service and the client before the call.
+        opening: Whether the faults come when the device is opened; else it is open already.
+        client: Options of the client that is opened, and its token.
+    """
+
+    name: str
+    outcome: str = "samples"
+    faults: tuple[Fault, ...] = ()
+    says: str = ""
+    billed: int = 1
+    orphans: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    prepare: Prepare = lambda service, device: None
+    opening: bool = False
+    client: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def policy(self) -> RetryPolicy:
+        quick = {"timeout": 1.5, "request_timeout": 0.6, "retries": 2, "backoff": 0.01}
+        return RetryPolicy(**{**quick, **self.settings})
+
+
+class Observation(NamedTuple):
+    r"""What came of a case."""
+
+    samples: Samples | None
+    error: BaseException | None
+    seconds: float
+    billed: int
+    num_wrong: int  # of the samples that were accepted, those that the QPU did not draw
+    cost: float  # the seconds of QPU time of the jobs that the service admits to
+    booked: float  # the seconds of the ledger, after the call
+    measured: float  # the seconds that are measured, after recovery
+    unpaid: set[str]  # the problems that have run and are not in the archive after recovery
+    num_wrong_archived: int  # of the reads in the archive, those that the QPU did not draw
+
+    @property
+    def outcome(self) -> str:
+        return "samples" if self.error is None else type(self.error).__name__
+
+
+def native_model(chip: Chip, num_spins: int = 8) -> Ising:
+    r"""Returns a connected model that is named after qubits of the chip."""
+    graph = nx.Graph(chip.couplers.tolist())
+    qubits = list(nx.bfs_tree(graph, chip.qubits[0].item()))[:num_spins]
+    return random_ising(CouplingGraph.from_networkx(graph.subgraph(qubits)))
+
+
+def observe(case: Case, folder: Path) -> Observation:
+    r"""Runs a case, and afterwards, without faults, recovers what was lost."""
+    with pytest.MonkeyPatch.context() as patch, CloudService(**_options(case)) as service:
+        scrub_environment(patch, folder)
+        sampler = _sampler(case, service, patch, folder / "archive")
+        if not case.opening:
+            ising = native_model(within(DEADLINE, lambda: sampler.chip))
+        else:
+            ising = random_ising(CouplingGraph.complete(2))
+        for step, kind, details in case.faults:
+            service.fault(step, kind, **details)
+        case.prepare(service, sampler.device)
+        start = time.monotonic()
+        samples, error = _outcome(sampler, ising)
+        seconds = time.monotonic() - start
+        booked = sampler.ledger.measured + sampler.ledger.unconfirmed
+        service.clear_faults()
+        service.resume_listening()
+        if error is not None and service.problems:
+            # What was never run stays unanswered.
+            with contextlib.suppress(AnnealerError):
+                within(DEADLINE, sampler.recover)
+        admitted = [p for p in service.problems.values() if p.billed][case.orphans :]
+        kept, num_wrong_archived = _kept(folder / "archive", service)
+        return Observation(
+            samples,
+            error,
+            seconds,
+            service.billed_jobs(),
+            0 if samples is None else _num_wrong(samples, ising, service),
+            sum(_cost(service, problem) for problem in admitted),
+            booked,
+            sampler.ledger.measured,
+            {problem.id for problem in admitted} - kept,
+            num_wrong_archived,
+        )
+
+
+def _options(case: Case) -> dict[str, Any]:
+    return {"topology": "pegasus", "shape": [2], "token": TOKEN, **case.options}
+
+
+def _sampler(case: Case, service: CloudService, patch: Any, archive: Path) -> AnnealerSampler:
+    settings: dict[str, Any] = {"policy": case.policy, "archive": archive}
+    options = {**service.client_options(), "http_retry_total": 1, "request_timeout": 0.3}
+    options = {**options, **case.client}
+    if not case.opening:
+        return AnnealerSampler(
+            within(DEADLINE, DWaveSampler, **options), beta=1.0, num_gauges=0, **settings
+        )
+    patch.setenv("DWAVE_API_TOKEN", options.pop("token"))
+    spec = {"class_path": "dwave.system.DWaveSampler", "init_args": options}
+    return AnnealerSampler(spec, beta=1.0, num_gauges=0, **settings)
+
+
+def _outcome(
+    sampler: AnnealerSampler, ising: Ising
+) -> tuple[Samples | None, BaseException | None]:
+    try:
+        return within(DEADLINE, sampler.sample, ising, READS), None
+    except Exception as error:
+        return None, error
+
+
+def _num_wrong(samples: Samples, ising: Ising, service: CloudService) -> int:
+    assert samples.info is not None
+    (problem_id,) = samples.info["problem_ids"]
+    truth = service.samples_of(problem_id)
+    columns = [list(truth.variables).index(q) for q in ising.graph.labels]
+    return int((truth.record.sample[:, columns] != samples.spins.numpy()).any(1).sum())
+
+
+def _kept(archive: Path, service: CloudService) -> tuple[set[str], int]:
+    r"""Returns the problems with an answer in the archive, and how many reads of it are wrong."""
+    try:
+        answers = list(ReplaySampler(archive))
+    except ValueError:
+        return set(), 0
+    wrong = 0
+    for answer in answers:
+        truth = service.samples_of(answer.meta["problem_id"])
+        columns = [list(truth.variables).index(q) for q in answer.job.qubits]
+        wrong += int(np.any(truth.record.sample[:, columns] != answer.readout, axis=1).sum())
+    return {answer.meta["problem_id"] for answer in answers}, wrong
+
+
+def _cost(service: CloudService, problem: Problem) -> float:
+    timing = timing_of(service.chip.properties, len(problem.terms.qubits), problem.params)
+    return timing["qpu_access_time"] * 1e-6

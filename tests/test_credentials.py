@@ -1,0 +1,197 @@
+r"""Credentials stay where they are: no file, record, error or pickle of a run holds them."""
+
+import logging
+import pickle
+import traceback
+import zipfile
+
+import pytest
+import torch
+from cloud_service import CloudService, scrub_environment, within
+from fault_runs import native_model
+from models import random_ising
+from small_runs import fit, small_config
+
+from qahm_torch import (
+    AnnealerError,
+    AnnealerSampler,
+    CouplingGraph,
+    QuantumPriorLayer,
+    RetryPolicy,
+)
+from qahm_torch.samplers.annealer import AnswerArchive
+from qahm_torch.training import MaximumLikelihood, load_run
+
+TOKEN = "MARKED-7f3a-credential-91"
+DEADLINE = 20  # seconds
+DEVICE = "dwave.system.DWaveSampler"
+
+
+@pytest.fixture
+def service(monkeypatch, tmp_path):
+    scrub_environment(monkeypatch, tmp_path / "home")
+    monkeypatch.setenv("DWAVE_API_TOKEN", TOKEN)
+    with CloudService(shape=[2], token=TOKEN) as service:
+        yield service
+
+
+def device_of(service, **options):
+    options = {"endpoint": service.endpoint, "config_file": False, **options}
+    return {"class_path": DEVICE, "init_args": {"request_timeout": 0.3, **options}}
+
+
+def annealer(service, **settings):
+    policy = RetryPolicy(timeout=0.5, request_timeout=0.2, retries=1, backoff=0.01)
+    return AnnealerSampler(device_of(service), **{"beta": 2.0, "policy": policy, **settings})
+
+
+def config_on(service, archive):
+    config = small_config()
+    config["model"]["init_args"]["machine"]["init_args"]["prior"]["init_args"]["sampler"] = {
+        "class_path": "qahm_torch.AnnealerSampler",
+        "init_args": {
+            "device": device_of(service),
+            "beta": 2.0,
+            "archive": str(archive),
+            "misfit_tolerance": 9.0,
+        },
+    }
+    names = ("CSVLogger", "TensorBoardLogger")
+    config["trainer"]["logger"] = [
+        {
+            "class_path": f"pytorch_lightning.loggers.{name}",
+            "init_args": {"save_dir": "runs", "name": "digits", "version": "run"},
+        }
+        for name in names
+    ]
+    return config
+
+
+def contents(folder):
+    r"""Yields the name and the bytes of every file, and of what is packed in them."""
+    for path in folder.rglob("*"):
+        if not path.is_file():
+            continue
+        yield path.name, path.read_bytes()
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as packed:
+                yield from ((name, packed.read(name)) for name in packed.namelist())
+
+
+def secret_places(folder):
+    return [name for name, data in contents(folder) if TOKEN.encode() in data]
+
+
+def test_search_finds_what_is_hidden(tmp_path):
+    # The twin of the tests below.
+    torch.save({"notes": [TOKEN]}, tmp_path / "model.ckpt")
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("inside", 50 * TOKEN)
+    assert {"model.ckpt", "model/data.pkl", "inside"} == set(secret_places(tmp_path))
+
+
+def test_nothing_that_a_run_writes_has_the_token(service, tmp_path, caplog, recwarn, capfd):
+    caplog.set_level(logging.INFO)
+    caplog.set_level(0, logger="qahm_torch")
+    # The handler takes whatever the loggers let through.
+    caplog.handler.setLevel(0)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    run = fit(folder, config_on(service, folder / "archive"))
+    written = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert {".yaml", ".ckpt", ".csv", ".qahm"} <= written
+    assert any(path.name.startswith("events.out") for path in run.rglob("*"))
+    assert service.billed_jobs() > 4
+    assert secret_places(folder) == []
+    assert TOKEN.encode() not in pickle.dumps(list(AnswerArchive(folder / "archive")))
+    assert not any(TOKEN in str(vars(record)) + record.getMessage() for record in caplog.records)
+    assert not any(TOKEN in str(warning.message) for warning in recwarn)
+    assert TOKEN not in "".join(capfd.readouterr())
+    assert_clean(within(DEADLINE, load_run, run).module.hparams)
+
+
+def assert_clean(thing):
+    assert TOKEN.encode() not in pickle.dumps(thing)
+    assert TOKEN not in repr(thing) + str(thing)
+
+
+def test_sampler_and_module_that_are_in_use_have_no_token_in_them(service, tmp_path):
+    sampler = annealer(service, archive=tmp_path / "archive")
+    ising = native_model(within(DEADLINE, lambda: sampler.chip), 4)
+    within(DEADLINE, sampler.sample, ising, 10)
+    assert_clean(sampler)
+    assert_clean(sampler.chip)
+    assert_clean(sampler.state_dict())
+    layer = QuantumPriorLayer(ising.graph, sampler=sampler, num_samples=10)
+    assert_clean(layer)
+    assert_clean(MaximumLikelihood(layer))
+    copy = pickle.loads(pickle.dumps(sampler))
+    assert len(within(DEADLINE, copy.sample, ising, 10).spins) == 10
+
+
+FAULTS = [
+    *(("metadata", kind, {}) for kind in ("drop", "stall", "not_json", "null")),
+    *(("metadata", "status", {"code": code}) for code in (401, 403, 500)),
+    *((step, "status", {"code": 401}) for step in ("submit", "poll", "load")),
+    *((step, "reset", {}) for step in ("submit", "poll", "load")),
+    *(("submit", kind, {}) for kind in ("stall", "refuse", "fail")),
+    *(("load", kind, {}) for kind in ("truncate", "no_answer")),
+]
+
+
+@pytest.mark.parametrize(("step", "kind", "details"), FAULTS)
+def test_errors_have_no_token_in_them(service, tmp_path, caplog, step, kind, details):
+    caplog.set_level(logging.INFO)
+    archive = tmp_path / "archive"
+    sampler = annealer(service, archive=archive)
+    service.fault(step, kind, times=None, **details)
+    with pytest.raises(AnnealerError) as caught:
+        within(DEADLINE, sampler.sample, random_ising(CouplingGraph.complete(4)), 10)
+    assert_error_clean(caught.value)
+    assert not any(TOKEN in str(vars(record)) + record.getMessage() for record in caplog.records)
+    assert secret_places(tmp_path) == []
+    assert TOKEN.encode() not in pickle.dumps(list(AnswerArchive(archive)))
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN}\n", f"{TOKEN} and more", f"{TOKEN}é"])
+def test_a_token_that_is_no_token_is_not_repeated(service, monkeypatch, token):
+    monkeypatch.setenv("DWAVE_API_TOKEN", token)
+    with pytest.raises(AnnealerError, match="does not accept|cannot be") as caught:
+        within(DEADLINE, annealer(service).sample, random_ising(CouplingGraph.complete(4)), 10)
+    assert_error_clean(caught.value)
+
+
+def assert_error_clean(error):
+    seen = error
+    while seen is not None:
+        assert_clean(seen)
+        assert not {"request", "response"} & set(dir(seen))
+        seen = seen.__cause__ or seen.__context__
+    assert TOKEN not in "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("token", TOKEN),
+        ("headers", {"X-Auth-Token": TOKEN}),
+        ("client_cert", TOKEN),
+        ("defaults", {"token": TOKEN}),
+        ("proxy", f"http://user:{TOKEN}@proxy:8080"),
+    ],
+)
+def test_credentials_in_a_specification_are_refused_and_not_repeated(service, name, value):
+    with pytest.raises(ValueError, match="credentials come only from D-Wave's own") as caught:
+        AnnealerSampler(device_of(service, **{name: value}))
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_redirect_does_not_take_the_token_along(service):
+    sampler = annealer(service)
+    within(DEADLINE, lambda: sampler.chip)
+    with CloudService(shape=[2], token=TOKEN) as elsewhere:
+        location = f"{elsewhere.endpoint}problems/"
+        service.fault("submit", "redirect", times=None, location=location)
+        with pytest.raises(AnnealerError, match="status 307"):
+            within(DEADLINE, sampler.sample, random_ising(CouplingGraph.complete(4)), 10)
+        assert elsewhere.requests == []

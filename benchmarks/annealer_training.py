@@ -2,12 +2,13 @@ r"""Training a 60-spin prior through a device of unknown, drifting temperature.
 
     python benchmarks/annealer_training.py --output benchmarks/annealer_training.json
 
-A complete Boltzmann machine over the 60 liveliest pixels of scikit-learn's 8x8 digits, in black and
-white, by maximum likelihood. Its negative phase is an embedded 60-clique on a simulated Zephyr-12:
-with the temperature known and constant ("exact"), hidden and drifting but tracked ("tracked"),
-hidden and drifting with the first value held ("constant"), and not thought of ("ignored", the model
-programmed as it is). Same data, updates and seeds. Writes the test log-likelihood of the explicit
-model with its bracket as soon as it is known; runs that are in the file already are not repeated.
+A complete Boltzmann machine over the 60 liveliest pixels of scikit-learn's 8x8 digits, in black
+and white, by maximum likelihood. Its negative phase is an embedded 60-clique on a simulated
+Zephyr-12: with the temperature known and constant ("exact"), hidden and drifting but tracked
+("tracked"), hidden and drifting with the first value held ("constant"), and not thought of
+("ignored", the model programmed as it is). Same data, updates and seeds. Writes the test log-
+likelihood of the explicit model with its bracket as soon as it is known; runs that are in the file
+already are not repeated.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@ r"""What the way to the cloud costs: the time of a call beyond the time of the s
 
     python benchmarks/client_overhead.py --output benchmarks/client_overhead.json
 
-An embedded 60-clique on a Pegasus-16 with 1000 reads, through a service on the loopback address in a
-process of its own, which answers with random bits. Three ways alternate, so that they see the same
-load: `AnnealerSampler`, the stock path (`DWaveSampler` in `FixedEmbeddingComposite`), and a bare
-conversation that sends the same bytes and decodes nothing, which is the time of the service. What is
-reported is the median of each, and how far it is above the bare one.
+An embedded 60-clique on a Pegasus-16 with 1000 reads, through a service on the loopback address in
+a process of its own, which answers with random bits. Three ways alternate, so that they see the
+same load: `AnnealerSampler`, the stock path (`DWaveSampler` in `FixedEmbeddingComposite`), and a
+bare conversation that sends the same bytes and decodes nothing, which is the time of the service.
+What is reported is the median of each, and how far it is above the bare one.
 """
 
 from __future__ import annotations

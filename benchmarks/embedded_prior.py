@@ -5,11 +5,11 @@ r"""Parameters on every qubit against parameters on the model, under control err
 Eight pixels of scikit-learn's digits, whose 256 probabilities are known from the data, are learned
 through a simulated Chimera-4 with missing qubits and couplers, an unknown drifting temperature and
 errors of growing strength s: fields and couplings are off by s for good and by s/2 anew in each
-programming. Three ways, with the same reads and updates: "embedded" is `EmbeddedPrior` (every qubit
-and coupler learns); "logical" is `QuantumPriorLayer` through an embedding with a chain strength, and
-"logical, gauges" the same averaged over a random gauge per programming. The measure is the
-divergence KL(data || decoded samples of the device) after training; less is better. It writes a
-figure beside the report.
+programming. Three ways, with the same reads and updates: "embedded" is `EmbeddedPrior` (every
+qubit and coupler learns); "logical" is `QuantumPriorLayer` through an embedding with a chain
+strength, and "logical, gauges" the same averaged over a random gauge per programming. The measure
+is the divergence KL(data || decoded samples of the device) after training; less is better. It
+writes a figure beside the report.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ def figure(runs: list[dict[str, Any]]) -> plt.Figure:
         ]
         line = axes.plot(STRENGTHS, [sum(r) / len(r) for r in rows], "o-", label=way)[0]
         axes.fill_between(
-            STRENGTHS, *zip(*((min(r), max(r)) for r in rows), strict=True), alpha=0.2,
+            STRENGTHS,
+            *zip(*((min(r), max(r)) for r in rows), strict=True),
+            alpha=0.2,
             color=line.get_color(),
         )
     axes.set(xlabel="strength of control errors (programmed units)", yscale="log")

@@ -134,10 +134,11 @@ def _annealer() -> list[str]:
     report = _read("annealer_training")
     names = list(dict.fromkeys(run["temperature"] for run in report["runs"]))
     table = [
-        "Through a simulated annealer: test log-likelihood in nats, with its bracket, of a complete",
-        "Boltzmann machine over 60 pixels of the digits, trained through an embedded 60-clique",
-        "(`python benchmarks/annealer_training.py`). The temperature of the device is known and",
-        "constant (exact), or hidden and drifting: tracked, held at its first value, or ignored.",
+        "Through a simulated annealer: test log-likelihood in nats, with its bracket, of a",
+        "complete Boltzmann machine over 60 pixels of the digits, trained through an embedded",
+        "60-clique (`python benchmarks/annealer_training.py`). The temperature of the device is",
+        "known and constant (exact), or hidden and drifting: tracked, held at its first value, or",
+        "ignored.",
         "",
         "| temperature | " + " | ".join(f"seed {s}" for s in range(report["settings"]["seeds"])),
         "| --- " * (1 + report["settings"]["seeds"]) + "|",
@@ -152,9 +153,10 @@ def _annealer() -> list[str]:
     return [
         *table,
         "",
-        "Parameters on every qubit (`EmbeddedPrior`) against parameters on the model, under control",
-        "errors on a chip with missing qubits and couplers (`python benchmarks/embedded_prior.py`):",
-        "divergence of the decoded samples from the data, mean over seeds, less is better.",
+        "Parameters on every qubit (`EmbeddedPrior`) against parameters on the model, under",
+        "control errors on a chip with missing qubits and couplers",
+        "(`python benchmarks/embedded_prior.py`): divergence of the decoded samples from the data",
+        "in nats, mean over seeds, less is better.",
         "",
         *_embedded(),
         "",
@@ -187,7 +189,7 @@ def _device_checks() -> list[str]:
     return [
         f"| hidden beta of a noise-free device, 0.3 to 6, four calls: largest error | {worst:.1%}"
         " | `python benchmarks/temperature.py` |",
-        "| error bars at 1.96 standard errors that hold the truth: one answer, filter, two scales |"
+        "| error bars (1.96 standard errors) that hold the truth: one answer, filter, two scales |"
         f" {hits['pseudo_likelihood']}, {hits['filter']}, {hits['two_scales']} of {trials}"
         " | `python benchmarks/temperature.py` |",
         "| error of moments through a noisy, drifting device: tracked, first value held, ignored;"

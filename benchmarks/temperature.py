@@ -3,12 +3,13 @@ r"""How well the temperature of a device is found, with and without control nois
     python benchmarks/temperature.py --output benchmarks/temperature.json
 
 Three experiments on simulated devices whose inverse temperature is hidden. *Recovery*: devices
-without noise at temperatures from 0.3 to 6, a random model on their whole chip; how far the tracked
-value is off after four calls. *Coverage*: 100 devices at random temperatures; how often the truth is
-within 1.96 standard errors of one answer, by pseudo-likelihood and by two programmed scales, and of
-the filter. *Drift*: a noisy device whose temperature drifts; how far off the moments of the samples
-are from the exact ones with the tracked temperature, with that of the first call held constant, with
-none, and, for comparison, through a device with the same noise that does not drift.
+without noise at temperatures from 0.3 to 6, a random model on their whole chip; how far the
+tracked value is off after four calls. *Coverage*: 100 devices at random temperatures; how often
+the truth is within 1.96 standard errors of one answer, by pseudo-likelihood and by two programmed
+scales, and of the filter. *Drift*: a noisy device whose temperature drifts; how far off the
+moments of the samples are from the exact ones with the tracked temperature, with that of the first
+call held constant, with none, and, for comparison, through a device with the same noise that does
+not drift.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 r"""What each process of the test of DistributedDataParallel does."""
 
 import os
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -34,7 +35,7 @@ def train_on_a_device(rank, folder):
     os.environ.update(
         {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2", "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     )
-    os.environ["MASTER_PORT"] = open(os.path.join(folder, "port")).read()
+    os.environ["MASTER_PORT"] = Path(folder, "port").read_text()
     torch.manual_seed(0)
     sampler = AnnealerSampler(SimulatedAnnealer("zephyr", 1, beta=2.0, seed=0), beta=2.0)
     module = MaximumLikelihood(QuantumPriorLayer(6, sampler=sampler, num_samples=32))

@@ -149,9 +149,9 @@ def test_broken_chains_are_voted_on_or_discarded():
     whole = AnnealerSampler(device(), chain_breaks="discard", **weak).sample(ising, 500)
     assert 0 < len(whole.spins) < 500
     with pytest.raises(AnnealerError, match="greater chain_strength"):
-        AnnealerSampler(
-            device(), beta=2.0, chain_strength=1e-3, chain_breaks="discard"
-        ).sample(random_ising(CouplingGraph.complete(16), 0.01), 5)
+        AnnealerSampler(device(), beta=2.0, chain_strength=1e-3, chain_breaks="discard").sample(
+            random_ising(CouplingGraph.complete(16), 0.01), 5
+        )
 
 
 def test_several_copies_per_programming_are_as_many_samples():

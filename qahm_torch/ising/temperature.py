@@ -143,7 +143,7 @@ def thermal_misfit(ising: Ising, spins: Tensor, beta: float = 1.0) -> tuple[floa
         + moments[2] * score[1].square()
     ) / determinant
     # Spins that hardly ever move would tell of errors in reading them, not of their fields.
-    told = moments[0] > 0.02 * len(spins)
+    told = moments[0] > max(25.0, 0.02 * len(spins))
     if not bool(told.any()):
         return 0.0, math.inf  # frozen spins obey any field
     unit = float((moments[0] + beta**2 * moments[2]).sum())

@@ -115,8 +115,8 @@ class ChainDiagnostics(pl.Callback):
     over the energy and all spins of `prior/r_hat` (split R-hat, near 1 when the chains agree) and
     `prior/autocorrelation_time` (in calls of the sampler). A high one means that the negative
     phase lags behind the model, the usual cause of late divergence. The chains themselves and the
-    random numbers of the training are left as they are. Do not use it with a device that bills for
-    samples.
+    random numbers of the training are left as they are. A device that bills for samples is not
+    asked.
 
     Arguments:
         num_draws: The number of calls of the sampler.
@@ -133,9 +133,9 @@ class ChainDiagnostics(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if (trainer.current_epoch + 1) % self.every_n_epochs:
             return
-        if not isinstance(pl_module, PriorModule) or not isinstance(
-            pl_module.prior.chains, Tensor
-        ):
+        if not isinstance(pl_module, PriorModule) or pl_module.prior.sampler.is_billed:
+            return
+        if not isinstance(pl_module.prior.chains, Tensor):
             return
         with torch.random.fork_rng():
             traces = chain_traces(pl_module.prior, self.num_draws)
@@ -195,8 +195,17 @@ def _worst(values: Tensor) -> float:
 @torch.no_grad()
 def dream_images(module: WakeSleep, num_images: int) -> Tensor:
     r"""Returns the mean pixels of dreams, of shape (n, num_pixels)."""
-    first = module.machine.dream(num_images)[-2]
+    first = _first_layer(module, num_images)
     return module.machine.generator.mean(first)[:, : module.machine.num_pixels]
+
+
+def _first_layer(module: WakeSleep, num_images: int) -> Tensor:
+    r"""Returns states of the layer next to the pixels, without asking a device that bills."""
+    machine, negative = module.machine, module.negative
+    if negative is None or not machine.prior.sampler.is_billed:
+        return machine.dream(num_images)[-2]
+    seeds = machine.prior.to_visible(negative.spins.to(machine.prior.h)[:num_images])
+    return [seeds, *machine.generator.sample(seeds)][-2]
 
 
 def _as_pictures(trainer: pl.Trainer, images: Tensor) -> Tensor:

@@ -82,9 +82,16 @@ class PriorModule(pl.LightningModule, ABC):
 
     def _draw(self) -> Samples:
         negative = self.prior.draw()
-        if self.overlap:
+        if self.overlap and not self._is_last_update():
             self.prior.prefetch()
         return negative
+
+    def _is_last_update(self) -> bool:
+        trainer = self._trainer
+        if trainer is None:
+            return False
+        ends = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
+        return self.global_step + 1 == trainer.max_steps or (ends and trainer.is_last_batch)
 
     def configure_optimizers(self) -> Any:
         prior = [p for p in self.prior.parameters() if p.requires_grad]

@@ -75,9 +75,9 @@ def program(
         layout: Where its spins are on the chip.
         chip: The chip, whose ranges hold.
         beta: The effective inverse temperature of the chip.
-        gauge: Signs of shape (copies * N,), which `decode` undoes; None for +1. Chips take stronger
-            negative couplings than positive ones; spins that only a negative one can join get the
-            same sign.
+        gauge: Signs of shape (copies * N,), which `decode` undoes; None for +1. Chips take
+            stronger negative couplings than positive ones; spins joined by a coupling that would
+            be out of range as a positive one get the same sign.
         chain_strength: The ferromagnetic coupling inside chains, in the units of the model (that
             is, times beta); None for the greater of 4, at which thermal flips break few chains,
             and :math:`\sqrt{2}` times the typical field on a spin (uniform torque compensation).
@@ -148,9 +148,7 @@ def _chain_strength(ising: Ising, requested: float | None) -> float:
     return max(MIN_CHAIN_STRENGTH, TORQUE * torque)
 
 
-def _joined(
-    gauge: Tensor, ising: Ising, layout: Layout, model_J: Tensor, chip: Chip
-) -> Tensor:
+def _joined(gauge: Tensor, ising: Ising, layout: Layout, model_J: Tensor, chip: Chip) -> Tensor:
     r"""Returns a gauge that leaves couplings negative which would be out of range if positive."""
     if chip.extended_j_range is None or len(model_J) == 0:
         return gauge

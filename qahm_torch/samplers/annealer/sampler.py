@@ -513,5 +513,3 @@ def _telling_scale(ising: Ising, spins: Tensor) -> float:
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} is {value!r}, not one of {', '.join(choices)}")
-
-

@@ -21,7 +21,13 @@ from qahm_torch.samplers.simulated.chip import (
     described_graph,
     working_graph,
 )
-from qahm_torch.samplers.simulated.faults import instance_offset, lasting_errors, noisy, quantized, read_out
+from qahm_torch.samplers.simulated.faults import (
+    instance_offset,
+    lasting_errors,
+    noisy,
+    quantized,
+    read_out,
+)
 from qahm_torch.samplers.simulated.problem import (
     Problem,
     check_ranges,
@@ -277,9 +283,7 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
             spins = run(rng.integers(0, 2, shape, dtype=np.int8) * 2 - 1)
         return read_out(spins, self.readout_error, rng)
 
-    def _lasting_errors(
-        self, problem: Problem
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _lasting_errors(self, problem: Problem) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         seed, keys = self.chip_seed, pair_keys(problem.qubits[problem.edges])
         qubits = np.array(self.nodelist, np.int64)
         h = lasting_errors(qubits, problem.qubits, self.h_error, 2 * seed + 1)

@@ -17,7 +17,7 @@ __all__ = [
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +77,12 @@ class Case:
     def policy(self) -> RetryPolicy:
         quick = {"timeout": 1.5, "request_timeout": 0.6, "retries": 2, "backoff": 0.01}
         return RetryPolicy(**{**quick, **self.settings})
+
+    def more_patient(self) -> Case:
+        r"""Returns the case with five times the deadlines, for a machine that is busy."""
+        policy = self.policy
+        longer = {n: 5 * getattr(policy, n) for n in ("timeout", "request_timeout")}
+        return replace(self, settings={**self.settings, **longer})
 
 
 class Observation(NamedTuple):

@@ -1,11 +1,12 @@
 import pytest
 import torch
-from models import F64, law
-from test_samplers import seeded
+from models import F64, law, random_ising, state_index
+from test_samplers import p_value, seeded
 
 from qahm_torch import AnnealedSampler, CouplingGraph, GibbsSampler, Ising
-from qahm_torch.ising import all_states
+from qahm_torch.ising import all_states, exact_log_partition
 from qahm_torch.samplers.annealing import annealing_path
+from qahm_torch.samplers.backends import populate
 
 
 def two_modes():
@@ -28,14 +29,45 @@ def test_both_modes_have_their_weights_where_gibbs_keeps_those_of_the_start():
 
 def test_base_log_z_is_that_of_its_samples():
     path = annealing_path(two_modes(), 100, seeded())
-    states = all_states(12).T
-    energy = (path.base * states).sum(0)
+    energy = (path.base * all_states(12)).sum(-1)
     assert path.base_log_z() == pytest.approx(torch.logsumexp(-energy, 0).item())
-    means = path.base_samples(20_000, seeded()).mean(1)
-    assert (means + torch.tanh(path.base[:, 0])).abs().max() < 5 / 20_000**0.5
+    means = path.base_samples(20_000, seeded()).double().mean(0)
+    assert (means + torch.tanh(path.base)).abs().max() < 5 / 20_000**0.5
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_log_weights_average_to_the_ratio_of_partition_functions(backend):
+    ising = random_ising(CouplingGraph.complete(6), 0.5)
+    path = annealing_path(ising, 100, seeded(), backend)
+    start = path.base_samples(20_000, seeded())
+    betas = torch.linspace(0, 1, 12)
+    ends, log_weights = path.anneal(start, betas, seeded())
+    ratio = exact_log_partition(ising).item() - path.base_log_z()
+    weights = torch.exp(log_weights - ratio)
+    assert abs(weights.mean() - 1) < 5 * weights.std() / 20_000**0.5
+    # Weighted ends follow the model, and a wrong path is noticed.
+    p = torch.bincount(state_index(ends), weights / 20_000, minlength=64)
+    assert (p - law(ising)).abs().max() < 0.02
+    _, wrong = path.anneal(start, 0.8 * betas, seeded())
+    weights = torch.exp(wrong - ratio)
+    assert abs(weights.mean() - 1) > 5 * weights.std() / 20_000**0.5
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_chains_may_be_at_temperatures_of_their_own(backend):
+    ising = random_ising(CouplingGraph.complete(5), 0.5)
+    betas = torch.tensor([0.5, 1.5]).repeat_interleave(10_000)
+    chains = populate(ising, 20_000, generator=seeded(), backend=backend)
+    chains.sweep(betas.expand(20, -1))
+    for beta, spins in zip((0.5, 1.5), chains.spins.split(10_000)):
+        assert p_value(spins, law(ising.scaled(beta))) > 1e-3
+        assert p_value(spins, law(ising.scaled(0.8 * beta))) < 1e-3
+    assert torch.allclose(chains.energies, ising.energy(chains.spins.double()), atol=1e-4)
 
 
 def test_bad_settings_are_named():
+    with pytest.raises(ValueError, match="backend is 'jax'"):
+        AnnealedSampler(backend="jax")
     with pytest.raises(ValueError, match="1 temperatures and 50 sweeps"):
         AnnealedSampler(num_temperatures=1)
     with pytest.raises(ValueError, match="transverse field"):

@@ -29,7 +29,11 @@ def test_table_is_large_and_its_names_are_its_own():
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(case, tmp_path):
-    seen = observe(case, tmp_path)
+    seen = observe(case, tmp_path / "first")
+    if seen.outcome == "DeadlineError" != case.outcome:
+        # A machine too busy for the deadline says nothing of the fault.
+        case = case.more_patient()
+        seen = observe(case, tmp_path / "second")
     if seen.error is not None:
         assert_tells_without_secrets(seen.error)
         assert case.says in str(seen.error)

@@ -13,6 +13,7 @@ from qahm_torch import (
     ExactSampler,
     GibbsSampler,
     Ising,
+    TemperingSampler,
 )
 from qahm_torch.ising import all_states
 
@@ -29,9 +30,13 @@ def simulated_annealing():
 
 SAMPLERS = {
     "exact": ExactSampler,
-    "gibbs": lambda: GibbsSampler(num_sweeps=60),
+    "gibbs-numba": lambda: GibbsSampler(num_sweeps=60, backend="numba"),
+    "gibbs-torch": lambda: GibbsSampler(num_sweeps=60, backend="torch"),
     "dimod": simulated_annealing,
-    "annealed": AnnealedSampler,
+    "annealed-numba": lambda: AnnealedSampler(backend="numba"),
+    "annealed-torch": lambda: AnnealedSampler(40, 15, backend="torch"),
+    "tempering-numba": lambda: TemperingSampler(num_sweeps=40, backend="numba"),
+    "tempering-torch": lambda: TemperingSampler(30, num_temperatures=3, backend="torch"),
 }
 
 
@@ -139,7 +144,7 @@ def test_bad_requests_are_named(sampler):
 
 
 def test_repr_names_the_settings():
-    assert repr(GibbsSampler(num_sweeps=3)) == "GibbsSampler(num_sweeps=3)"
+    assert repr(GibbsSampler(num_sweeps=3)) == "GibbsSampler(num_sweeps=3, backend='auto')"
 
 
 @pytest.mark.parametrize("clamp", [None, torch.tensor([0.0, 1.0, 0.0], dtype=F64)])

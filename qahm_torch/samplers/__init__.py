@@ -16,6 +16,8 @@ from qahm_torch.samplers.dimod import DimodSampler
 from qahm_torch.samplers.exact import ExactSampler
 from qahm_torch.samplers.gibbs import GibbsSampler
 from qahm_torch.samplers.log_z import LogZ, annealed_log_z, estimate_log_z, exact_log_z
+from qahm_torch.samplers.path_integral import PathIntegralSampler
+from qahm_torch.samplers.tempering import TemperingSampler
 
 if TYPE_CHECKING:
     from qahm_torch.samplers.simulated import SimulatedAnnealer
@@ -30,12 +32,14 @@ __all__ = [
     "ExactSampler",
     "GibbsSampler",
     "LogZ",
+    "PathIntegralSampler",
     "ReplaySampler",
     "RetryPolicy",
     "Sampler",
     "Samples",
     "SimulatedAnnealer",
     "Submission",
+    "TemperingSampler",
     "annealed_log_z",
     "estimate_log_z",
     "exact_log_z",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 __all__ = ["AnnealedSampler", "AnnealingPath", "annealing_path", "log_2cosh"]
 
-import itertools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from qahm_torch.ising import Ising
+from qahm_torch.samplers.backends import Population, check_backend, populate
 from qahm_torch.samplers.base import Sampler, Samples, check_request
-from qahm_torch.samplers.kernels import Blocks, arrange, logistic_noise, random_spins, sweep_
+from qahm_torch.samplers.kernels import logistic_noise
 
 MIN_POPULATION = 512
+# States of the chains that the means of the independent spins are taken from.
+NUM_MEANS = 5
 
 
 class AnnealedSampler(Sampler):
@@ -29,10 +30,11 @@ class AnnealedSampler(Sampler):
     Arguments:
         num_temperatures: The number of inverse temperatures between 0 and 1, a sweep at each.
         num_sweeps: The number of sweeps after resampling, which part the copies of a chain.
+        backend: "numba", "torch", or "auto" for the former on the CPU wherever numba works.
 
     Raises:
-        ValueError: If a number is too small; in `sample` if the model has a transverse field or
-            spins are clamped.
+        ValueError: If a number is too small or there is no such backend; in `sample` if the model
+            has a transverse field or spins are clamped.
 
     References:
         | Annealed importance sampling (Neal, 1998)
@@ -45,14 +47,16 @@ class AnnealedSampler(Sampler):
         torch.Size([5, 3])
     """
 
-    def __init__(self, num_temperatures: int = 200, num_sweeps: int = 50):
+    def __init__(self, num_temperatures: int = 200, num_sweeps: int = 50, backend: str = "auto"):
         if num_temperatures < 2 or num_sweeps < 1:
             raise ValueError(
                 f"{num_temperatures} temperatures and {num_sweeps} sweeps; annealing needs at "
                 "least 2 and 1"
             )
+        check_backend(backend)
         self.num_temperatures = num_temperatures
         self.num_sweeps = num_sweeps
+        self.backend = backend
 
     @torch.no_grad()
     def sample(
@@ -71,28 +75,27 @@ class AnnealedSampler(Sampler):
                 "clamped spins and ExactSampler for a transverse field"
             )
         population = max(num_samples, MIN_POPULATION)
-        path = annealing_path(ising, population, generator)
-        betas = torch.linspace(0, 1, self.num_temperatures).tolist()
+        path = annealing_path(ising, population, generator, self.backend)
+        betas = torch.linspace(0, 1, self.num_temperatures)
         ends, log_weights = path.anneal(path.base_samples(population, generator), betas, generator)
         p = torch.softmax(log_weights, 0)
         drawn = torch.multinomial(p, num_samples, replacement=True, generator=generator)
-        ends = path.settle(ends[:, drawn], self.num_sweeps, generator)
-        spins = torch.empty_like(ends)
-        spins[path.blocks.order] = ends
+        settled = path.chains(ends[drawn], generator)
+        settled.sweep(torch.ones(self.num_sweeps))
         ess = float(1 / p.square().sum())
-        info = {"backend": path.blocks.backend, "effective_population": ess}
-        return Samples(spins.T.contiguous().to(ising.h.dtype), info=info)
+        info = {"backend": settled.backend, "effective_population": ess}
+        return Samples(settled.spins.to(ising.h.dtype), info=info)
 
 
 class AnnealingPath(NamedTuple):
     r"""The path :math:`E_\beta = (1 - \beta) E_0 + \beta E` from independent spins to a model.
 
-    States have shape (N, S), in the order of `blocks`.
+    States are int8 of shape (S, N).
     """
 
-    blocks: Blocks
-    base: Tensor  # fields of the independent spins, in row order, of shape (N, 1)
-    energy: Callable[[Tensor], Tensor]  # of states (N, S) in row order
+    ising: Ising
+    base: Tensor  # fields of the independent spins, of shape (N,)
+    backend: str
 
     def base_log_z(self) -> float:
         r"""Returns log Z of the independent spins."""
@@ -100,66 +103,47 @@ class AnnealingPath(NamedTuple):
 
     def base_samples(self, num_chains: int, generator: torch.Generator | None) -> Tensor:
         r"""Returns samples of the independent spins."""
-        noise = logistic_noise((len(self.base), num_chains), self.base, generator)
-        return torch.copysign(self.base.new_ones(()), noise - self.base)
+        noise = logistic_noise((num_chains, len(self.base)), self.base, generator)
+        return torch.where(noise > self.base, 1, -1).to(torch.int8)
 
-    def settle(self, state: Tensor, sweeps: int, generator: torch.Generator | None) -> Tensor:
-        r"""Returns the states after some sweeps of the model itself; changes them in place."""
-        for _ in range(sweeps):
-            sweep_(state, self.blocks, self._noise(state, generator))
-        return state
+    def chains(self, state: Tensor, generator: torch.Generator | None) -> Population:
+        r"""Returns chains on the path that start at `state`."""
+        return populate(
+            self.ising,
+            len(state),
+            state=state,
+            base=self.base,
+            generator=generator,
+            backend=self.backend,
+        )
 
     def anneal(
-        self, state: Tensor, betas: list[float], generator: torch.Generator | None
+        self, state: Tensor, betas: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         r"""Returns the end states and the log-weights of chains run along the path."""
-        log_weights = state.new_zeros(state.shape[1], dtype=torch.float64)
-        for beta, following in itertools.pairwise(betas):
-            log_weights -= (following - beta) * self._gap(state)
-            noise = self._noise(state, generator)
-            sweep_(state, self.blocks.scaled(following, self.base), noise)
-        return state, log_weights
-
-    def _noise(self, state: Tensor, generator: torch.Generator | None) -> Tensor:
-        return logistic_noise((len(state), state.shape[1]), self.base, generator)
-
-    def _gap(self, state: Tensor) -> Tensor:
-        return self.energy(state) - (self.base * state).sum(0).double()
+        chains = self.chains(state, generator)
+        log_weights = chains.anneal(betas)
+        return chains.spins, log_weights
 
 
 def annealing_path(
-    ising: Ising, num_chains: int, generator: torch.Generator | None = None
+    ising: Ising,
+    num_chains: int,
+    generator: torch.Generator | None = None,
+    backend: str = "auto",
 ) -> AnnealingPath:
     r"""Returns the path to a classical model; its independent spins have about the same means."""
-    double = Ising(ising.graph, ising.h.detach().double(), ising.J.detach().double())
-    blocks = arrange(ising)
-    base = _base_fields(blocks, num_chains, generator)
-    return AnnealingPath(blocks, base, _energy(double, blocks))
+    chains = populate(ising, num_chains, generator=generator, backend=backend)
+    chains.sweep(torch.ones(20))
+    total = torch.zeros_like(ising.h, dtype=torch.promote_types(ising.h.dtype, torch.float32))
+    for _ in range(NUM_MEANS):
+        chains.sweep(torch.ones(4))
+        total += chains.spins.to(total).mean(0)
+    # Away from +-1, so that the base keeps reaching all states.
+    base = -torch.atanh((total / NUM_MEANS).clamp(-0.95, 0.95))
+    return AnnealingPath(ising.detach(), base, backend)
 
 
 def log_2cosh(x: Tensor) -> Tensor:
     r"""Returns :math:`\log 2 \cosh x` without overflow."""
     return torch.logaddexp(x, -x)
-
-
-def _energy(ising: Ising, blocks: Blocks) -> Callable[[Tensor], Tensor]:
-    if blocks.matrix is not None:
-        matrix = blocks.matrix / 2
-        return lambda state: (state * (blocks.h + matrix @ state)).sum(0).double()
-    row = torch.empty_like(blocks.order)
-    row[blocks.order] = torch.arange(len(row), device=row.device)
-    return lambda state: ising.energy(state[row].T.double())
-
-
-def _base_fields(blocks: Blocks, num_chains: int, generator: torch.Generator | None) -> Tensor:
-    r"""Returns fields of independent spins with about the mean spins of the model."""
-    size = (len(blocks.h), num_chains)
-    state = random_spins(size, blocks.h, generator)
-    total = torch.zeros_like(blocks.h)
-    sweeps = 20
-    for step in range(2 * sweeps):
-        sweep_(state, blocks, logistic_noise(size, blocks.h, generator))
-        if step >= sweeps:
-            total += state.mean(1, keepdim=True)
-    # Away from +-1, so that the base keeps reaching all states.
-    return -torch.atanh((total / sweeps).clamp(-0.95, 0.95))

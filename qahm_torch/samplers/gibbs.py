@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from qahm_torch.ising import Ising
+from qahm_torch.samplers.backends import check_backend, populate
 from qahm_torch.samplers.base import Sampler, Samples, check_request
-from qahm_torch.samplers.kernels import arrange, logistic_noise, random_spins, sweep_
 
 
 class GibbsSampler(Sampler):
-    r"""Runs chains of heat-bath sweeps, a color class of spins at a time.
+    r"""Runs chains of heat-bath sweeps.
 
     Each spin is drawn from its law given the others,
-    :math:`p(s_i = 1) = \sigma(-2 (h_i + \sum_j J_{ij} s_j))`; spins of one color do not interact
-    and are drawn at once. Complete graphs take a sequential path, bipartite ones two matrix
-    products per sweep, sparse ones gather neighbors.
+    :math:`p(s_i = 1) = \sigma(-2 (h_i + \sum_j J_{ij} s_j))`. On the CPU, kernels compiled by
+    numba draw the spins one by one and many chains at once, in single precision. Elsewhere, torch
+    draws the spins of one color at once, which do not interact.
 
     Without `state`, chains start from uniform random spins, and the samples are biased towards
     those by too few sweeps. With `state`, the chains run on (persistent chains). There is one
@@ -28,10 +28,12 @@ class GibbsSampler(Sampler):
 
     Arguments:
         num_sweeps: The number of sweeps per call.
+        backend: "numba", "torch", or "auto" for the former on the CPU wherever numba works.
 
     Raises:
-        ValueError: If `num_sweeps` is not positive; in `sample` if the model has a transverse
-            field, or `state` holds another number of chains than samples are asked for.
+        ValueError: If `num_sweeps` is not positive or there is no such backend; in `sample` if the
+            model has a transverse field, or `state` holds another number of chains than samples
+            are asked for.
 
     References:
         | Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of images
@@ -45,10 +47,12 @@ class GibbsSampler(Sampler):
         torch.Size([5, 3])
     """
 
-    def __init__(self, num_sweeps: int = 10):
+    def __init__(self, num_sweeps: int = 10, backend: str = "auto"):
         if num_sweeps < 1:
             raise ValueError(f"num_sweeps is {num_sweeps}, but at least 1 sweep is needed")
+        check_backend(backend)
         self.num_sweeps = num_sweeps
+        self.backend = backend
 
     @torch.no_grad()
     def sample(
@@ -68,37 +72,15 @@ class GibbsSampler(Sampler):
                 f"{ising.num_spins} spins"
             )
         with torch.autocast(ising.h.device.type, enabled=False):
-            blocks = arrange(ising)
-            spins = _start(ising, num_samples, state, blocks.h, generator)[blocks.order]
-            hold = None if clamp is None else _hold(clamp, num_samples, blocks.h)[blocks.order]
-            for _ in range(self.num_sweeps):
-                noise = logistic_noise((ising.num_spins, num_samples), blocks.h, generator)
-                sweep_(spins, blocks, noise if hold is None else noise + hold)
-            rows = torch.empty_like(spins)
-            rows[blocks.order] = spins
-        answer = rows.T.contiguous()
-        info: dict[str, Any] = {"backend": blocks.backend, "num_sweeps": self.num_sweeps}
-        return Samples(answer.to(ising.h.dtype), state=answer.to(torch.int8), info=info)
-
-
-def _start(
-    ising: Ising,
-    num_samples: int,
-    state: Tensor | None,
-    like: Tensor,
-    generator: torch.Generator | None,
-) -> Tensor:
-    if state is None:
-        return random_spins((ising.num_spins, num_samples), like, generator)
-    if tuple(state.shape) != (num_samples, ising.num_spins):
-        raise ValueError(
-            f"state of shape {tuple(state.shape)} does not hold {num_samples} chains of "
-            f"{ising.num_spins} spins"
-        )
-    return state.to(like).T
-
-
-def _hold(clamp: Tensor, num_samples: int, like: Tensor) -> Tensor:
-    r"""Returns what to add to the noise: +-inf where a spin is held, 0 elsewhere; (N, S)."""
-    clamp = clamp.to(like).expand(num_samples, -1).T
-    return torch.where(clamp == 0, clamp, clamp * torch.inf)
+            chains = populate(
+                ising,
+                num_samples,
+                state=state,
+                clamp=clamp,
+                generator=generator,
+                backend=self.backend,
+            )
+            chains.sweep(torch.ones(self.num_sweeps))
+        spins = chains.spins
+        info: dict[str, Any] = {"backend": chains.backend, "num_sweeps": self.num_sweeps}
+        return Samples(spins.to(ising.h.dtype), state=spins, info=info)

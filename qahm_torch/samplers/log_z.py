@@ -14,6 +14,7 @@ from torch import Tensor
 from qahm_torch.ising import Ising, exact_log_partition
 from qahm_torch.ising.exact import MAX_CLASSICAL_SPINS, MAX_QUANTUM_SPINS
 from qahm_torch.samplers.annealing import annealing_path, log_2cosh
+from qahm_torch.samplers.backends import check_backend
 
 MAX_TREEWIDTH = 16
 
@@ -94,6 +95,7 @@ def annealed_log_z(
     num_chains: int = 512,
     num_temperatures: int = 500,
     generator: torch.Generator | None = None,
+    backend: str = "auto",
 ) -> LogZ:
     r"""Returns :math:`\log Z` by annealed importance sampling in both directions.
 
@@ -113,6 +115,10 @@ def annealed_log_z(
         num_chains: The number of chains in each direction.
         num_temperatures: The number of inverse temperatures, a sweep at each.
         generator: The source of random numbers.
+        backend: "numba", "torch", or "auto" for the former on the CPU wherever numba works.
+
+    Raises:
+        ValueError: If there are too few chains or temperatures, or there is no such backend.
 
     References:
         | Annealed importance sampling (Neal, 1998)
@@ -127,12 +133,14 @@ def annealed_log_z(
             f"{num_chains} chains and {num_temperatures} temperatures are too few; "
             "annealing needs at least 2 of each"
         )
-    path = annealing_path(ising, num_chains, generator)
-    betas = torch.linspace(0, 1, num_temperatures).tolist()
+    check_backend(backend)
+    path = annealing_path(ising, num_chains, generator, backend)
+    betas = torch.linspace(0, 1, num_temperatures, dtype=torch.float64)
     state, forward = path.anneal(path.base_samples(num_chains, generator), betas, generator)
     drawn = torch.multinomial(torch.softmax(forward, 0), num_chains, True, generator=generator)
-    state = path.settle(state[:, drawn], max(20, num_temperatures // 10), generator)
-    _, backward = path.anneal(state, betas[::-1], generator)
+    ends = path.chains(state[drawn], generator)
+    ends.sweep(torch.ones(max(20, num_temperatures // 10)))
+    _, backward = path.anneal(ends.spins, betas.flip(0), generator)
     return _combine(forward, backward, path.base_log_z())
 
 

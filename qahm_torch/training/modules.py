@@ -93,6 +93,19 @@ class PriorModule(pl.LightningModule, ABC):
         ends = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
         return self.global_step + 1 == trainer.max_steps or (ends and trainer.is_last_batch)
 
+    def _log_train(self, losses: dict[str, Tensor]) -> None:
+        r"""Logs losses in those updates that reach the logger, and at the end of an epoch.
+
+        To log in every update, as Lightning would have it, costs more than the layer's samples.
+        """
+        trainer = self._trainer
+        if trainer is None:
+            return
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if trainer.is_last_batch or (every > 0 and (self.global_step + 1) % every == 0):
+            for name, value in losses.items():
+                self.log(f"train/{name}", value.detach(), prog_bar=name == "loss")
+
     def configure_optimizers(self) -> Any:
         prior = [p for p in self.prior.parameters() if p.requires_grad]
         known = {id(p) for p in prior}
@@ -238,8 +251,7 @@ class WakeSleep(PriorModule):
         self.negative = self.draw_negative()
         sleep = sleep_loss(self.machine, self._seeds(self.negative), self._view())
         loss = self._wake_loss(batch, self.negative) + self.sleep_phi * sleep
-        self.log("train/sleep_phi", sleep.detach())
-        self.log("train/loss", loss.detach(), prog_bar=True)
+        self._log_train({"sleep_phi": sleep, "loss": loss})
         return loss
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
@@ -252,11 +264,10 @@ class WakeSleep(PriorModule):
         settings: dict[str, Any] = {"view": self._view(), "unit_weights": self.unit_weights}
         if self.objective == "wake-sleep" or self.current_epoch < self.warmup_epochs:
             wake = wake_loss(self.machine, batch, negative, **settings)
-            self.log("train/wake_theta", wake.detach())
+            self._log_train({"wake_theta": wake})
             return wake
         parts = reweighted_wake_loss(self.machine, batch, self.num_particles, negative, **settings)
-        self.log("train/wake_theta", parts.theta.detach())
-        self.log("train/wake_phi", parts.phi.detach())
+        self._log_train({"wake_theta": parts.theta, "wake_phi": parts.phi})
         return parts.theta + self.wake_phi * parts.phi
 
     def _evaluate(self, batch: Tensor, stage: str) -> None:
@@ -337,7 +348,7 @@ class MaximumLikelihood(PriorModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self.negative = self.draw_negative() if self.start == "sampler" else self._from_data(batch)
         loss = -self.layer.log_prob(batch, self.negative).mean()
-        self.log("train/loss", loss.detach(), prog_bar=True)
+        self._log_train({"loss": loss})
         return loss
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:

@@ -1,0 +1,145 @@
+r"""Thermal states in a transverse field by path-integral Monte Carlo."""
+
+from __future__ import annotations
+
+__all__ = ["PathIntegralSampler"]
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qahm_torch.ising import Ising
+from qahm_torch.samplers import worldlines
+from qahm_torch.samplers.backends import check_backend
+from qahm_torch.samplers.base import Sampler, Samples, check_request
+
+
+class PathIntegralSampler(Sampler):
+    r"""Measures the spins of thermal states in a transverse field.
+
+    Samples :math:`\langle s | e^{-H} | s \rangle / Z` of any number of spins as the spins at time
+    0 of the path integral
+
+    .. math::
+        \langle s | e^{-H} | s \rangle =
+            \int d(\text{kinks}) \prod_i \Gamma_i^{\#\text{kinks of } i}
+            \exp\Big(-\int_0^1 E(s(\tau)) \, d\tau\Big), \qquad s(0) = s(1) = s,
+
+    whose world lines s are redrawn in turn, each cut into segments at its kinks and at random.
+    Imaginary time is continuous: there are no slices, and no error but that of a finite number of
+    sweeps. The time of a sweep grows with the number of kinks, :math:`\sum_i \Gamma_i \langle X_i
+    \rangle`. Without a transverse field, this is the heat bath of `GibbsSampler`, which is faster.
+
+    Without `state`, chains start from uniform random spins without kinks, and the samples are
+    biased towards those by too few sweeps. With `state`, they run on (persistent chains); the
+    state is the world lines of shape (S, N, 1 + K), whose number of kinks K changes. A clamped
+    spin is held at time 0, where it is measured, and free at other times, so that the free spins
+    follow the law given that the clamped ones have been measured. Under "num_kinks", the `info`
+    of the answer has the mean number of kinks of a world line, an unbiased estimate of
+    :math:`\sum_i \Gamma_i \langle X_i \rangle / N` where the chains have converged and nothing is
+    clamped.
+
+    Arguments:
+        num_sweeps: The number of sweeps per call, each of which redraws every world line.
+        backend: "numba" for a compiled kernel on the CPU, "torch" for one that is slower and runs
+            on any device, or "auto" for the former wherever it works.
+
+    Raises:
+        ValueError: If `num_sweeps` is not positive or there is no such backend; in `sample` if
+            the transverse field is not finite, `state` holds another number of chains than samples
+            are asked for, or the backend is "numba" and the model not on the CPU.
+
+    References:
+        | Application of a continuous time cluster algorithm to the two-dimensional random quantum
+          Ising ferromagnet (Rieger & Kawashima, 1999)
+        | https://arxiv.org/abs/cond-mat/9802104
+
+    Example:
+        >>> from qahm_torch import CouplingGraph
+        >>> ising = Ising(CouplingGraph.complete(3), torch.zeros(3), torch.ones(3), gamma=0.5)
+        >>> PathIntegralSampler(num_sweeps=10).sample(ising, 5).spins.shape
+        torch.Size([5, 3])
+    """
+
+    def __init__(self, num_sweeps: int = 20, backend: str = "auto"):
+        if num_sweeps < 1:
+            raise ValueError(f"num_sweeps is {num_sweeps}, but at least 1 sweep is needed")
+        check_backend(backend)
+        self.num_sweeps = num_sweeps
+        self.backend = backend
+
+    @torch.no_grad()
+    def sample(
+        self,
+        ising: Ising,
+        num_samples: int,
+        *,
+        clamp: Tensor | None = None,
+        state: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Samples:
+        check_request(ising, num_samples, clamp)
+        _check_gamma(ising)
+        kernel, backend = _kernel(ising.h.device, self.backend)
+        fields = worldlines.arrange_fields(ising)
+        lines = _start(fields, num_samples, state, generator)
+        if clamp is None:
+            clamp = lines.new_zeros(ising.num_spins)
+        clamp = clamp.to(lines).expand(num_samples, -1)
+        lines[..., 0] = torch.where(clamp == 0, lines[..., 0], clamp)
+        lines = kernel.run_lines(lines, fields, clamp, self.num_sweeps, generator)
+        info: dict[str, Any] = {
+            "backend": backend,
+            "num_sweeps": self.num_sweeps,
+            "num_kinks": float((lines[..., 1:] < 1).sum() / clamp.numel()),
+        }
+        return Samples(lines[..., 0].to(ising.h.dtype), state=lines, info=info)
+
+
+def _check_gamma(ising: Ising) -> None:
+    if ising.gamma is not None and not bool(ising.gamma.isfinite().all()):
+        index = int((~ising.gamma.isfinite()).nonzero()[0])
+        raise ValueError(
+            f"gamma[{index}] is {float(ising.gamma[index])}, but a transverse field is finite"
+        )
+
+
+def _kernel(device: torch.device, backend: str) -> tuple[Any, str]:
+    if backend == "torch" or (backend == "auto" and device.type != "cpu"):
+        return worldlines, "torch"
+    if device.type != "cpu":
+        raise ValueError(f"backend 'numba' runs on the CPU, but the model is on {device}")
+    try:
+        from qahm_torch.samplers import compiled_worldlines
+    except ImportError as error:
+        if backend == "numba":
+            raise
+        warnings.warn(f"numba does not work, so sampling is slow: {error}", stacklevel=4)
+        return worldlines, "torch"
+    return compiled_worldlines, "numba"
+
+
+def _start(
+    fields: worldlines.Fields,
+    num_chains: int,
+    state: Tensor | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    r"""Returns world lines of shape (S, N, 1 + K), which the caller owns."""
+    size = (num_chains, len(fields.h))
+    if state is None:
+        device = fields.h.device
+        bits = torch.randint(2, (*size, 1), device=device, generator=generator)
+        return bits.float() * 2 - 1
+    if tuple(state.shape[:2]) != size or state.ndim > 3:
+        raise ValueError(
+            f"state of shape {tuple(state.shape)} does not hold {num_chains} chains of "
+            f"{size[1]} spins"
+        )
+    # The state of a sampler of classical models is lines without kinks.
+    lines = state.reshape(*size, -1).to(fields.h, copy=True)
+    # The field may have been turned off since; without it no kink could come, but some stay.
+    lines[:, fields.gamma == 0, 1:] = 1
+    return lines

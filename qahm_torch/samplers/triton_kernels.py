@@ -1,0 +1,387 @@
+r"""Heat-bath sweeps as Triton kernels for CUDA: one launch runs many sweeps of many chains.
+
+A program owns a block of chains and walks through all spins, so that the programs never wait for
+each other. The spins of a block are contiguous bytes, one row per spin, and small enough to stay
+in the cache. Random numbers are a function of seed, sweep, spin and chain, so that what a chain
+does depends neither on the blocks nor on how many chains there are.
+
+The module needs triton, so it is imported where it is used.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Matrix",
+    "Table",
+    "arrange_chains",
+    "arrange_matrix",
+    "arrange_table",
+    "matrix_kernel",
+    "sweep_chains",
+    "table_kernel",
+]
+
+import os
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from qahm_torch.ising import Ising
+
+# Above this fraction of possible pairs, multiplying zeros is cheaper than gathering neighbors.
+DENSE_FRACTION = 0.2
+# Spins whose fields a program computes at once: with a matrix, and with a table of neighbors.
+MATRIX_ROWS, TABLE_ROWS = 16, 32
+# Columns of the matrix, and neighbors of each spin, that a program takes at once.
+MATRIX_COLUMNS, TABLE_COLUMNS = 32, 4
+# Chains per program: 32 bytes are what the memory moves at once.
+MAX_LANES, MIN_LANES = 32, 8
+# Chains of a matrix for each warp, and the warps of a program with a table.
+MATRIX_LANES, TABLE_WARPS = 8, 4
+# How tiles are multiplied: "tf32" would round the couplings, "tf32x3" is single precision as well.
+PRECISION = "ieee"
+
+
+class Matrix(NamedTuple):
+    r"""A model of many couplings, with rows filled up to whole tiles."""
+
+    num_spins: int
+    h: Tensor  # fields less base, of shape (rows,)
+    base: Tensor  # fields of independent spins, of shape (rows,)
+    weights: Tensor  # couplings (rows, rows) to the spins as they are when a tile begins
+    own: Tensor  # couplings (rows, MATRIX_ROWS) to the spins that the tile has updated before
+
+
+class Table(NamedTuple):
+    r"""A model of few couplings: the rows of a tile have one color, and a list of neighbors."""
+
+    num_spins: int
+    h: Tensor  # fields less base, of shape (rows,)
+    base: Tensor  # fields of independent spins, of shape (rows,)
+    order: Tensor  # the spin at each row, 0 where it is filled up, of shape (rows,)
+    place: Tensor  # the row of each spin, of shape (N,)
+    bounds: Tensor  # the first tile of each color, and the end, of shape (C + 1,)
+    starts: Tensor  # the first list entry of each tile, and the end, of shape (tiles + 1,)
+    neighbors: Tensor  # the rows of the neighbors, of shape (entries, TABLE_ROWS)
+    weights: Tensor  # their couplings, of shape (entries, TABLE_ROWS)
+
+
+def arrange_chains(ising: Ising, base: Tensor | None = None) -> Matrix | Table:
+    r"""Returns the model as the kernels read it, on its device.
+
+    Arguments:
+        ising: A classical model.
+        base: The fields b of independent spins, of shape (N,); None for zero.
+    """
+    n = ising.num_spins
+    dense = ising.graph.num_edges > DENSE_FRACTION * n * (n - 1) / 2
+    return arrange_matrix(ising, base) if dense else arrange_table(ising, base)
+
+
+def arrange_matrix(ising: Ising, base: Tensor | None = None) -> Matrix:
+    r"""Returns the model as a matrix, whatever its graph; arguments as in `arrange_chains`."""
+    n, rows = ising.num_spins, _rounded_up(ising.num_spins, MATRIX_COLUMNS)
+    weights = ising.h.new_zeros(rows, rows, dtype=torch.float32)
+    weights[:n, :n] = ising.couplings().detach()
+    tiles = weights.view(rows // MATRIX_ROWS, MATRIX_ROWS, rows // MATRIX_ROWS, MATRIX_ROWS)
+    diagonal = tiles.diagonal(dim1=0, dim2=2)
+    own = diagonal.permute(2, 0, 1).tril(-1).reshape(rows, MATRIX_ROWS).contiguous()
+    # What is left next to the diagonal are the spins that the tile has not updated yet.
+    diagonal.copy_(diagonal.permute(2, 0, 1).triu(1).permute(1, 2, 0))
+    h, base = _fields(ising, base, torch.arange(n, device=weights.device), rows)
+    return Matrix(n, h, base, weights, own)
+
+
+def arrange_table(ising: Ising, base: Tensor | None = None) -> Table:
+    r"""Returns the model as lists of neighbors; arguments as in `arrange_chains`."""
+    place, bounds = _rows_of_spins(ising)
+    rows = int(bounds[-1]) * TABLE_ROWS
+    order = torch.zeros(rows, dtype=torch.int32)
+    order[place] = torch.arange(ising.num_spins, dtype=torch.int32)
+    device = ising.h.device
+    h, base = _fields(ising, base, place.to(device), rows)
+    starts, neighbors, weights = _neighbor_lists(ising, place, rows)
+    index = (order, place, bounds.int(), starts.int(), neighbors)
+    order, place, bounds, starts, neighbors = (i.to(device) for i in index)
+    return Table(ising.num_spins, h, base, order, place, bounds, starts, neighbors, weights)
+
+
+@torch.no_grad()
+def sweep_chains(
+    model: Ising | Matrix | Table,
+    state: Tensor,
+    num_sweeps: int,
+    seed: int | Tensor,
+    hold: Tensor | None = None,
+    betas: Tensor | None = None,
+    *,
+    num_lanes: int | None = None,
+    num_warps: int | None = None,
+) -> Tensor:
+    r"""Returns the chains after sweeps, in which every spin is drawn given the others.
+
+    At the inverse temperature :math:`\beta` the energy is :math:`(1 - \beta) E_0 + \beta E`, where
+    :math:`E_0 = \sum_i b_i s_i` is that of the base. Fields are summed in single precision.
+
+    Arguments:
+        model: The model, or what `arrange_chains` made of it, which saves time in later calls.
+        state: The chains of shape (S, N).
+        num_sweeps: The number of sweeps T, all in one launch.
+        seed: The seed, a number below 2**63, or a tensor of one, which may be on the device.
+        hold: Spins to hold, of shape (N,) or (S, N): +-1, or 0 for free.
+        betas: Inverse temperatures that can be expanded to (T, S); None for 1.
+        num_lanes: The chains per program, a power of two of at least 4; None for a choice by S.
+        num_warps: The warps per program. Neither this nor `num_lanes` changes what is drawn.
+
+    Returns:
+        The chains of shape (S, N), in the dtype of `state`, which is left as it is.
+
+    Raises:
+        ValueError: If an argument does not fit the model, or the chains are not on a CUDA device.
+    """
+    _check_arguments(model, state, num_sweeps, hold, num_lanes)
+    tiles = arrange_chains(model) if isinstance(model, Ising) else model
+    num_chains, device = len(state), state.device
+    lanes = num_lanes or _choose_lanes(num_chains, device)
+    spins = state.to(torch.int8)
+    if hold is not None:
+        hold = hold.to(spins)
+        spins = torch.where(hold == 0, spins, hold)
+    blocks = _to_lanes(spins, tiles, lanes)
+    held, strides = _held(hold, blocks, tiles)
+    betas = torch.ones((), device=device) if betas is None else betas.to(device).float()
+    betas = betas.expand(num_sweeps, num_chains)
+    common = (num_sweeps, num_chains, *betas.stride(), *strides, hold is not None, lanes)
+    seed = torch.as_tensor(seed, dtype=torch.int64).to(device, non_blocking=True)
+    with torch.cuda.device_of(blocks):
+        _launch(tiles, (blocks, held, betas, seed), common, num_warps)
+    return _from_lanes(blocks, tiles, num_chains).to(state.dtype)
+
+
+@triton.jit
+def _excess(  # type: ignore[no-untyped-def]
+    field, base, beta, hold, key, sweep, spin, block, HELD: tl.constexpr, LANES: tl.constexpr
+):
+    r"""Returns fields of shape (rows, LANES) less noise: the spins are +1 where it is negative."""
+    four = block * (LANES // 4) + tl.arange(0, LANES // 4)
+    a, b, c, d = tl.philox(key, four[None, :], spin[:, None], sweep, 0)
+    bits = tl.reshape(tl.join(tl.join(a, b), tl.join(c, d)), (field.shape[0], LANES))
+    bits = bits.to(tl.int32, bitcast=True)
+    # One bit for the sign and the others for the size resolve both tails of the noise alike.
+    uniform = tl.uint_to_uniform_float(bits) + 1.1641532182693481e-10
+    noise = 0.5 * tl.log((2.0 - uniform) / uniform)
+    excess = beta[None, :] * field + base[:, None] + tl.where(bits < 0, noise, -noise)
+    if HELD:
+        # No field is as large, and unlike infinity it may be multiplied by zero.
+        excess = tl.where(hold == 0, excess, hold.to(tl.float32) * -1e30)
+    return excess
+
+
+@triton.jit(do_not_specialize=["num_sweeps", "num_chains", "num_spins"])
+def matrix_kernel(  # type: ignore[no-untyped-def]
+    state, hold, betas, seed, num_sweeps, num_chains, beta_t, beta_s, hold_b, hold_r, hold_s,
+    HELD: tl.constexpr, LANES: tl.constexpr, h, base, weights, own, num_spins, num_rows,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    block = tl.program_id(0)
+    lane = tl.arange(0, LANES)
+    row = tl.arange(0, ROWS)
+    column = tl.arange(0, COLUMNS)
+    chain = block * LANES + lane
+    state += block.to(tl.int64) * num_rows * LANES
+    hold += block.to(tl.int64) * hold_b
+    key = tl.load(seed)
+    for t in range(num_sweeps):
+        beta = tl.load(betas + t * beta_t + chain * beta_s, mask=chain < num_chains, other=1.0)
+        for start in range(0, num_spins, ROWS):
+            at = start + row
+            field = tl.zeros((ROWS, LANES), tl.float32) + tl.load(h + at)[:, None]
+            for first in range(0, num_rows, COLUMNS):
+                other = first + column
+                w = tl.load(weights + at[:, None] * num_rows + other[None, :])
+                s = tl.load(state + other[:, None] * LANES + lane[None, :]).to(tl.float32)
+                field = tl.dot(w, s, field, input_precision=PRECISION)
+            held = tl.load(hold + at[:, None] * hold_r + lane[None, :] * hold_s) if HELD else 0
+            excess = _excess(field, tl.load(base + at), beta, held, key, t, at, block, HELD, LANES)
+            for k in range(ROWS - 1):
+                drawn = tl.sum(tl.where(row[:, None] == k, excess, 0.0), 0)
+                change = tl.where(drawn < 0, beta, -beta)
+                excess += tl.load(own + at * ROWS + k)[:, None] * change[None, :]
+            # All threads have read the old spins, and will read the new ones.
+            tl.debug_barrier()
+            spins = tl.where(excess < 0, 1, -1).to(tl.int8)
+            tl.store(state + at[:, None] * LANES + lane[None, :], spins)
+            tl.debug_barrier()
+
+
+@triton.jit(do_not_specialize=["num_sweeps", "num_chains", "num_colors"])
+def table_kernel(  # type: ignore[no-untyped-def]
+    state, hold, betas, seed, num_sweeps, num_chains, beta_t, beta_s, hold_b, hold_r, hold_s,
+    HELD: tl.constexpr, LANES: tl.constexpr, h, base, order, bounds, starts, neighbors, weights,
+    num_rows, num_colors, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    block = tl.program_id(0)
+    lane = tl.arange(0, LANES)
+    row = tl.arange(0, ROWS)
+    chain = block * LANES + lane
+    state += block.to(tl.int64) * num_rows * LANES
+    hold += block.to(tl.int64) * hold_b
+    key = tl.load(seed)
+    for t in range(num_sweeps):
+        beta = tl.load(betas + t * beta_t + chain * beta_s, mask=chain < num_chains, other=1.0)
+        for color in range(num_colors):
+            for tile in range(tl.load(bounds + color), tl.load(bounds + color + 1)):
+                at = tile * ROWS + row
+                field = tl.zeros((ROWS, LANES), tl.float32) + tl.load(h + at)[:, None]
+                for first in range(tl.load(starts + tile), tl.load(starts + tile + 1), COLUMNS):
+                    for k in tl.static_range(COLUMNS):
+                        entry = (first + k) * ROWS + row
+                        other = tl.load(neighbors + entry)
+                        w = tl.load(weights + entry)
+                        s = tl.load(state + other[:, None] * LANES + lane[None, :])
+                        field += w[:, None] * s.to(tl.float32)
+                held = tl.load(hold + at[:, None] * hold_r + lane[None, :] * hold_s) if HELD else 0
+                spin = tl.load(order + at)
+                excess = _excess(
+                    field, tl.load(base + at), beta, held, key, t, spin, block, HELD, LANES
+                )
+                spins = tl.where(excess < 0, 1, -1).to(tl.int8)
+                tl.store(state + at[:, None] * LANES + lane[None, :], spins)
+            # Spins of one color do not read each other, but the next color reads them.
+            tl.debug_barrier()
+
+
+def _launch(
+    tiles: Matrix | Table,
+    chains: tuple[Tensor, ...],
+    common: tuple[Any, ...],
+    num_warps: int | None,
+) -> None:
+    num_programs, num_rows, lanes = chains[0].shape
+    dense = isinstance(tiles, Matrix)
+    num_warps = num_warps or (max(lanes // MATRIX_LANES, 1) if dense else TABLE_WARPS)
+    options = {"num_warps": num_warps, "enable_fp_fusion": True}
+    if isinstance(tiles, Matrix):
+        matrix_kernel[(num_programs,)](
+            *chains, *common, *tiles[1:], tiles.num_spins, num_rows,
+            MATRIX_ROWS, MATRIX_COLUMNS, PRECISION, **options,
+        )  # fmt: skip
+    else:
+        table_kernel[(num_programs,)](
+            *chains, *common, tiles.h, tiles.base, tiles.order, *tiles[5:],
+            num_rows, len(tiles.bounds) - 1, TABLE_ROWS, TABLE_COLUMNS, **options,
+        )  # fmt: skip
+
+
+def _check_arguments(
+    model: Ising | Matrix | Table,
+    state: Tensor,
+    num_sweeps: int,
+    hold: Tensor | None,
+    num_lanes: int | None,
+) -> None:
+    if num_sweeps < 1:
+        raise ValueError(f"num_sweeps is {num_sweeps}, but at least 1 sweep is needed")
+    shape = tuple(state.shape)
+    if len(shape) != 2 or shape[1] != model.num_spins:
+        raise ValueError(f"state of shape {shape} does not hold chains of {model.num_spins} spins")
+    if hold is not None and tuple(hold.shape) not in (shape, shape[1:]):
+        raise ValueError(f"hold has shape {tuple(hold.shape)}, not {shape[1:]} or {shape}")
+    if num_lanes is not None and (num_lanes < 4 or num_lanes & (num_lanes - 1)):
+        raise ValueError(f"num_lanes is {num_lanes}, not a power of two of at least 4")
+    if isinstance(model, Ising) and not model.is_classical:
+        raise ValueError("these sweeps need a classical model, but gamma is not 0")
+    if model.h.device != state.device:
+        raise ValueError(f"the chains are on {state.device}, but the model on {model.h.device}")
+    if state.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise ValueError(
+            f"these sweeps run on a CUDA device, but the chains are on {state.device}"
+        )
+
+
+def _choose_lanes(num_chains: int, device: torch.device) -> int:
+    r"""Returns the most chains per program that leave no multiprocessor without a program."""
+    if device.type != "cuda":
+        return MAX_LANES
+    share = num_chains // torch.cuda.get_device_properties(device).multi_processor_count
+    lanes = MAX_LANES
+    while lanes > max(share, MIN_LANES):
+        lanes //= 2
+    return lanes
+
+
+def _fields(
+    ising: Ising, base: Tensor | None, place: Tensor, num_rows: int
+) -> tuple[Tensor, Tensor]:
+    h = torch.zeros(2, num_rows, device=ising.h.device)
+    h[0, place] = ising.h.detach().float()
+    if base is not None:
+        h[1, place] = base.detach().to(h)
+        h[0] -= h[1]
+    return h[0], h[1]
+
+
+def _rows_of_spins(ising: Ising) -> tuple[Tensor, Tensor]:
+    r"""Returns the row of each spin (N,), and the first tile of each color (C + 1,)."""
+    classes = ising.graph.color_classes
+    degree = torch.bincount(ising.graph.edges.flatten(), minlength=ising.num_spins)
+    place = torch.empty(ising.num_spins, dtype=torch.int64)
+    bounds = [0]
+    for members in classes:
+        # Spins of about as many neighbors share a tile, since its lists are filled up.
+        members = members[degree[members].argsort(descending=True, stable=True)]
+        place[members] = bounds[-1] * TABLE_ROWS + torch.arange(len(members))
+        bounds.append(bounds[-1] - (-len(members) // TABLE_ROWS))
+    return place, torch.tensor(bounds)
+
+
+def _neighbor_lists(ising: Ising, place: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Returns the first entry of each tile's lists, the entries, and their couplings."""
+    edges = place[ising.graph.edges]
+    source, target = torch.cat([edges, edges.flip(1)]).T
+    sort = source.argsort(stable=True)
+    source, target = source[sort], target[sort]
+    degree = torch.bincount(source, minlength=num_rows)
+    widths = -(-degree.view(-1, TABLE_ROWS).amax(1) // TABLE_COLUMNS) * TABLE_COLUMNS
+    starts = torch.cat([widths.new_zeros(1), widths.cumsum(0)])
+    entry = torch.arange(len(source)) - (degree.cumsum(0) - degree)[source]
+    at = (starts[source // TABLE_ROWS] + entry) * TABLE_ROWS + source % TABLE_ROWS
+    neighbors = torch.zeros(int(starts[-1]) * TABLE_ROWS, dtype=torch.int32)
+    neighbors[at] = target.int()
+    J = ising.J.detach().float()
+    weights = J.new_zeros(len(neighbors))
+    weights[at.to(J.device)] = torch.cat([J, J])[sort.to(J.device)]
+    return starts, neighbors.view(-1, TABLE_ROWS), weights.view(-1, TABLE_ROWS)
+
+
+def _rounded_up(number: int, step: int) -> int:
+    return -(-number // step) * step
+
+
+def _to_lanes(values: Tensor, tiles: Matrix | Table, lanes: int) -> Tensor:
+    r"""Returns values of chains (S, N) in blocks (B, rows, lanes), filled up by ones."""
+    size = (_rounded_up(len(values), lanes), len(tiles.h))
+    rows = values.new_ones(size)
+    place = tiles.place if isinstance(tiles, Table) else slice(tiles.num_spins)
+    rows[: len(values), place] = values
+    return rows.view(-1, lanes, size[1]).transpose(1, 2).contiguous()
+
+
+def _held(
+    hold: Tensor | None, blocks: Tensor, tiles: Matrix | Table
+) -> tuple[Tensor, tuple[int, ...]]:
+    r"""Returns the held spins in blocks, and their strides; the kernels read neither if None."""
+    if hold is None:
+        return blocks, (0, 0, 0)
+    if hold.ndim == 1:
+        return _to_lanes(hold.expand(1, -1), tiles, 1), (0, 1, 0)
+    held = _to_lanes(hold, tiles, blocks.shape[2])
+    return held, held.stride()
+
+
+def _from_lanes(blocks: Tensor, tiles: Matrix | Table, num_chains: int) -> Tensor:
+    place = tiles.place if isinstance(tiles, Table) else slice(tiles.num_spins)
+    return blocks.transpose(1, 2).reshape(-1, len(tiles.h))[:num_chains, place]

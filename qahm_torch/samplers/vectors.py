@@ -1,0 +1,261 @@
+r"""Heat-bath updates of many chains as vector instructions, written out for the compiler.
+
+Left to itself, the compiler keeps sums in memory and takes half of the width of the processor.
+Here the sums of a few spins times a few vectors of chains stay in registers, and each coupling
+and each spin that is loaded is used several times, as in a product of matrices.
+"""
+
+from __future__ import annotations
+
+__all__ = ["LANES", "ROWS", "field_of_row", "field_of_rows", "update_in_rows", "update_of_row"]
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+# The numbers in a vector, and the vectors of chains side by side, such that the sums of `ROWS`
+# spins fit into the registers.
+_FEATURES = llvm.get_host_cpu_features()
+# (Kernels in the cache are not compiled anew when this file changes, but when `panels` does.)
+WIDTH, VECTORS = (
+    (16, 4) if _FEATURES.get("avx512f") else (8, 2) if _FEATURES.get("avx") else (4, 4)
+)
+LANES = WIDTH * VECTORS
+ROWS = 4
+
+_FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
+_INTS = ir.VectorType(ir.IntType(32), WIDTH)
+# Rounds to integers when added and subtracted; its low bits are then the integer.
+_ROUNDING = 12582912.0
+
+
+class Vector:
+    r"""Values of as many chains as a vector instruction takes, as they are in the program.
+
+    Operators add instructions to the program; numbers stand for vectors of equal values.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value):
+        self.builder = builder
+        self.value = value
+
+    def __add__(self, other: Vector | float) -> Vector:
+        if self.value.type == _INTS:
+            return self._new(self.builder.add(self.value, self._value(other)))
+        return self._new(self.builder.fadd(self.value, self._value(other), flags=("contract",)))
+
+    def __sub__(self, other: Vector | float) -> Vector:
+        return self._new(self.builder.fsub(self.value, self._value(other), flags=("contract",)))
+
+    def __mul__(self, other: Vector | float) -> Vector:
+        return self._new(self.builder.fmul(self.value, self._value(other), flags=("contract",)))
+
+    def __xor__(self, other: Vector) -> Vector:
+        return self._new(self.builder.xor(self.value, other.value))
+
+    def __or__(self, other: Vector) -> Vector:
+        return self._new(self.builder.or_(self.value, other.value))
+
+    def __lshift__(self, count: int) -> Vector:
+        return self._new(self.builder.shl(self.value, self._value(count)))
+
+    def __rshift__(self, count: int) -> Vector:
+        return self._new(self.builder.lshr(self.value, self._value(count)))
+
+    def clip(self, low: float, high: float) -> Vector:
+        return self.below(high, self, high).below(low, low, None)
+
+    def below(self, limit: float, yes: Vector | float, no: Vector | float | None) -> Vector:
+        r"""Returns `yes` where the value is below the limit, elsewhere `no`, or self for None."""
+        condition = self.builder.fcmp_ordered("<", self.value, self._value(limit))
+        no = self if no is None else no
+        return self._new(self.builder.select(condition, self._value(yes), self._value(no)))
+
+    def to_float(self) -> Vector:
+        return self._new(self.builder.sitofp(self.value, _FLOATS))
+
+    def bits(self) -> Vector:
+        return self._new(self.builder.bitcast(self.value, _INTS))
+
+    def as_float(self) -> Vector:
+        return self._new(self.builder.bitcast(self.value, _FLOATS))
+
+    def _value(self, other: Vector | float) -> ir.Value:
+        if isinstance(other, Vector):
+            return other.value
+        return ir.Constant(self.value.type, [other] * WIDTH)
+
+    def _new(self, value: ir.Value) -> Vector:
+        return Vector(self.builder, value)
+
+
+class Table:
+    r"""An array whose rows are taken in pieces: `table[i]` is a pointer to its i-th number."""
+
+    def __init__(self, builder: ir.IRBuilder, data: ir.Value):
+        self.builder = builder
+        self.data = data
+
+    def pointer(self, *terms: ir.Value | int) -> ir.Value:
+        address = self.data
+        for term in terms:
+            address = self.builder.gep(address, [_integer(term)])
+        return address
+
+    def scalar(self, *terms: ir.Value | int) -> ir.Value:
+        return self.builder.load(self.pointer(*terms))
+
+    def broadcast(self, *terms: ir.Value | int) -> Vector:
+        nothing = ir.Constant(_FLOATS, ir.Undefined)
+        first = ir.Constant(ir.IntType(32), 0)
+        single = self.builder.insert_element(nothing, self.scalar(*terms), first)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), None)
+        return Vector(self.builder, self.builder.shuffle_vector(single, nothing, zeros))
+
+    def load(self, *terms: ir.Value | int, kind: ir.Type = _FLOATS) -> Vector:
+        pointer = self.builder.bitcast(self.pointer(*terms), kind.as_pointer())
+        return Vector(self.builder, self.builder.load(pointer, align=4 * WIDTH))
+
+    def store(self, vector: Vector, *terms: ir.Value | int) -> None:
+        pointer = self.builder.bitcast(self.pointer(*terms), vector.value.type.as_pointer())
+        self.builder.store(vector.value, pointer, align=4 * WIDTH)
+
+
+def _integer(value: ir.Value | int) -> ir.Value:
+    return ir.Constant(ir.IntType(64), value) if isinstance(value, int) else value
+
+
+def _tables(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> list[Any]:
+    r"""Returns the arguments, arrays as tables."""
+    return [
+        Table(builder, context.make_array(kind)(context, builder, arg).data)
+        if isinstance(kind, types.Array)
+        else arg
+        for kind, arg in zip(signature.args, args, strict=True)
+    ]
+
+
+def _program(emit: Callable[..., None]) -> Callable[..., Any]:
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        emit(builder, *_tables(context, builder, signature, args))
+        return context.get_dummy_value()
+
+    return codegen
+
+
+def _emit_fields(
+    rows: int,
+    builder: ir.IRBuilder,
+    field: Table,
+    h: Table,
+    state: Table,
+    columns: Table,
+    values: Table,
+    row: ir.Value,
+    first: ir.Value,
+    last: ir.Value,
+) -> None:
+    sums = [[cgutils.alloca_once(builder, _FLOATS) for _ in range(VECTORS)] for _ in range(rows)]
+    for r in range(rows):
+        for slot in sums[r]:
+            builder.store(h.broadcast(row, r).value, slot)
+    with cgutils.for_range_slice(builder, first, last, _integer(1), _integer(0).type) as (p, _):
+        start = builder.mul(columns.scalar(p), _integer(LANES))
+        spins = [state.load(start, v * WIDTH) for v in range(VECTORS)]
+        for r in range(rows):
+            coupling = values.broadcast(builder.mul(p, _integer(rows)), r)
+            for slot, spin in zip(sums[r], spins, strict=True):
+                total = Vector(builder, builder.load(slot)) + coupling * spin
+                builder.store(total.value, slot)
+    for r in range(rows):
+        for v, slot in enumerate(sums[r]):
+            field.store(Vector(builder, builder.load(slot)), r * LANES + v * WIDTH)
+
+
+def _emit_update(
+    rows: int,
+    builder: ir.IRBuilder,
+    state: Table,
+    field: Table,
+    own: Table,
+    base: Table,
+    beta: Table,
+    seeds: Table,
+    hold: Table,
+    gap: Table,
+    i: ir.Value,
+    held: ir.Value,
+) -> None:
+    k = builder.urem(i, _integer(rows))
+    start = builder.mul(builder.sub(i, k), _integer(LANES))
+    site = builder.mul(i, _integer(LANES))
+    couplings = []
+    if rows > 1:
+        couplings = [own.broadcast(builder.mul(i, _integer(rows)), m) for m in range(rows)]
+    for v in range(0, LANES, WIDTH):
+        f = field.load(builder.mul(k, _integer(LANES)), v)
+        for m, coupling in enumerate(couplings):
+            f = f + coupling * state.load(start, m * LANES, v)
+        shift = base.broadcast(i) + hold.load(builder.mul(held, _integer(LANES)), v)
+        odds = _exp2(beta.load(v) * f + shift)
+        uniform = _draw(seeds, v)
+        spin = (uniform * odds + uniform).below(1.0, _constant(builder, 1.0), -1.0)
+        gap.store(gap.load(v) + (spin - state.load(site, v)) * f, v)
+        state.store(spin, site, v)
+
+
+def _constant(builder: ir.IRBuilder, value: float) -> Vector:
+    return Vector(builder, ir.Constant(_FLOATS, [value] * WIDTH))
+
+
+def _draw(seeds: Table, v: int) -> Vector:
+    r"""Returns uniform numbers by xoshiro128+, a generator per lane."""
+    x0, x1, x2, x3 = (seeds.load(q * LANES, v, kind=_INTS) for q in range(4))
+    # With 23 bits the numbers are exact, so that none of them is 0 or 1.
+    uniform = ((x0 + x3) >> 9).to_float() * 2.0**-23 + 2.0**-24
+    shifted = x1 << 9
+    x2, x3 = x2 ^ x0, x3 ^ x1
+    x1, x0 = x1 ^ x2, x0 ^ x3
+    for q, x in enumerate((x0, x1, x2 ^ shifted, (x3 << 11) | (x3 >> 21))):
+        seeds.store(x, q * LANES, v)
+    return uniform
+
+
+def _exp2(x: Vector) -> Vector:
+    r"""Returns 2**x to 1e-5, for x cut off at +-115."""
+    x = x.clip(-115.0, 115.0)
+    rounded = x + _ROUNDING
+    r = x - (rounded - _ROUNDING)
+    power = r * 1.3333558146428443e-3 + 9.618129107628477e-3
+    power = power * r + 5.550410866482158e-2
+    power = power * r + 2.402265069591007e-1
+    power = power * r + 6.931471805599453e-1
+    power = power * r + 1.0
+    return (power.bits() + (rounded.bits() << 23)).as_float()
+
+
+def _field_intrinsic(rows: int) -> Any:
+    def fields(typing, field, h, state, columns, values, row, first, last):  # type: ignore[no-untyped-def]
+        arguments = (field, h, state, columns, values, row, first, last)
+        return types.void(*arguments), _program(partial(_emit_fields, rows))
+
+    return intrinsic(fields)
+
+
+def _update_intrinsic(rows: int) -> Any:
+    def update(typing, state, field, own, base, beta, seeds, hold, gap, i, held):  # type: ignore[no-untyped-def]
+        arguments = (state, field, own, base, beta, seeds, hold, gap, i, held)
+        return types.void(*arguments), _program(partial(_emit_update, rows))
+
+    return intrinsic(update)
+
+
+field_of_row = _field_intrinsic(1)
+field_of_rows = _field_intrinsic(ROWS)
+update_of_row = _update_intrinsic(1)
+update_in_rows = _update_intrinsic(ROWS)

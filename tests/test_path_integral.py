@@ -1,0 +1,192 @@
+r"""World lines against the density matrix: the law, the kinks, clamping and resuming."""
+
+import pytest
+import torch
+from models import F64, random_ising, state_index
+from scipy.stats import chi2
+
+from qahm_torch import CouplingGraph, GibbsSampler, Ising, PathIntegralSampler, QuantumPriorLayer
+from qahm_torch.ising import (
+    all_states,
+    exact_log_partition,
+    exact_log_probs,
+    exact_moments,
+    moments,
+)
+
+NUM_SAMPLES = 20_000
+MIXED = torch.tensor([0.0, 1.0, 2.0, 0.0, 0.5], dtype=F64)
+RING = [(i, (i + 1) % 6) for i in range(6)]
+MODELS = {
+    "classical": lambda: random_ising(CouplingGraph.complete(5), 0.5, seed=1),
+    "weak": lambda: random_ising(CouplingGraph.complete(5), 0.5, seed=1, gamma=0.1),
+    "ring": lambda: random_ising(CouplingGraph(6, RING), 0.4, seed=2, gamma=0.3),
+    "medium": lambda: random_ising(CouplingGraph.complete(4), 0.4, seed=3, gamma=1.0),
+    "strong": lambda: random_ising(CouplingGraph.complete(3), 1.5, seed=4, gamma=3.0),
+    "mixed": lambda: random_ising(CouplingGraph.complete(5), 0.5, seed=5, gamma=MIXED),
+    "independent": lambda: random_ising(CouplingGraph(3, []), 0.8, seed=6, gamma=1.0),
+}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def p_value(spins, probabilities):
+    fits = probabilities > 0
+    counts = torch.bincount(state_index(spins), minlength=len(probabilities))[fits].to(F64)
+    expected = probabilities[fits] / probabilities.sum() * counts.sum()
+    assert counts.sum() == len(spins) and expected.min() > 5
+    return chi2.sf(((counts - expected) ** 2 / expected).sum().item(), len(expected) - 1)
+
+
+def draw(ising, num_samples=NUM_SAMPLES, num_sweeps=15, backend="numba", seed=0, **kwargs):
+    sampler = PathIntegralSampler(num_sweeps, backend)
+    return sampler.sample(ising, num_samples, generator=seeded(seed), **kwargs)
+
+
+def scaled(ising, beta=1.0, gamma=1.0):
+    return Ising(ising.graph, ising.h * beta, ising.J * beta, ising.gamma * gamma)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_law_is_that_of_the_density_matrix(name):
+    ising = MODELS[name]()
+    assert p_value(draw(ising).spins, exact_log_probs(ising).exp()) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["medium", "strong", "mixed"])
+@pytest.mark.parametrize("factors", [(0.8, 1.0), (1.0, 0.7), (1.0, 1.3)])
+def test_twins_of_other_biases_or_another_field_fail(name, factors):
+    ising = MODELS[name]()
+    spins = draw(scaled(ising, *factors)).spins
+    assert p_value(spins, exact_log_probs(ising).exp()) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["classical", "ring", "medium"])
+def test_law_of_the_backend_in_torch(name):
+    ising = MODELS[name]()
+    answer = draw(ising, 10_000, 8, "torch")
+    assert answer.info["backend"] == "torch"
+    assert p_value(answer.spins, exact_log_probs(ising).exp()) > 1e-3
+
+
+def transverse_magnetization(ising):
+    gamma = ising.gamma.clone().requires_grad_()
+    log_z = exact_log_partition(Ising(ising.graph, ising.h, ising.J, gamma))
+    return torch.autograd.grad(log_z, gamma)[0]
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+@pytest.mark.parametrize("name", ["ring", "medium", "mixed"])
+def test_number_of_kinks_is_the_transverse_magnetization(name, backend):
+    ising = MODELS[name]()
+    expected = ising.gamma * transverse_magnetization(ising)
+    answer = draw(ising, 10_000, 8, backend)
+    kinks = (answer.state[..., 1:] < 1).sum(-1).to(F64)
+    error = kinks.std(0) / len(kinks) ** 0.5
+    assert ((kinks.mean(0) - expected).abs() <= 5 * error).all()
+    assert answer.info["num_kinks"] == pytest.approx(kinks.mean().item())
+    assert (kinks % 2 == 0).all() and (kinks[:, ising.gamma == 0] == 0).all()
+    # Weak fields are seen in the kinks rather than in the spins.
+    twin = (draw(scaled(ising, gamma=1.3), 10_000, 8).state[..., 1:] < 1).sum(-1).to(F64)
+    assert ((twin.mean(0) - expected).abs() > 5 * error)[ising.gamma > 0].all()
+
+
+def test_moments_of_ten_spins():
+    ising = random_ising(CouplingGraph.complete(10), 0.3, seed=7, gamma=1.0)
+    found, exact = moments(ising.graph, draw(ising).spins), exact_moments(ising)
+    for value, reference in zip(found, exact):
+        error = ((1 - reference**2) / NUM_SAMPLES).sqrt()
+        assert ((value - reference).abs() < 5 * error).all()
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_free_spins_follow_the_law_given_what_is_measured(backend):
+    ising = MODELS["medium"]()
+    clamp = torch.tensor([0.0, 1.0, 0.0, -1.0], dtype=F64)
+    spins = draw(ising, 10_000, 10, backend, clamp=clamp).spins
+    fits = ((clamp == 0) | (all_states(4) == clamp)).all(-1)
+    conditional = exact_log_probs(ising).exp() * fits
+    assert p_value(spins, conditional) > 1e-3
+    # A spin that is held at all times is a field on its neighbors, which is another law.
+    field = ising.h + ising.couplings() @ clamp
+    held = Ising(ising.graph, field + 20 * -clamp, ising.J, ising.gamma * (clamp == 0))
+    assert p_value(draw(held, clamp=clamp).spins, conditional) < 1e-3
+
+
+def test_rows_are_clamped_one_by_one():
+    ising = MODELS["medium"]()
+    clamp = torch.tensor([[1.0, 0, 0, 0], [0, -1.0, 1.0, 0]], dtype=F64).repeat(5000, 1)
+    spins = draw(ising, 10_000, clamp=clamp).spins
+    assert torch.equal(spins[clamp != 0], clamp[clamp != 0])
+    for k in range(2):
+        fits = ((clamp[k] == 0) | (all_states(4) == clamp[k])).all(-1)
+        assert p_value(spins[k::2], exact_log_probs(ising).exp() * fits) > 1e-3
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_chains_run_on_from_their_state(backend):
+    ising = MODELS["medium"]()
+    converged = draw(ising, 8000, 12, backend)
+    before = converged.state.clone()
+    answer = draw(ising, 8000, 1, backend, seed=1, state=converged.state)
+    assert torch.equal(converged.state, before) and not torch.equal(answer.spins, before[..., 0])
+    assert p_value(answer.spins, exact_log_probs(ising).exp()) > 1e-3
+    fresh = draw(ising, 8000, 1, backend, seed=1)
+    assert p_value(fresh.spins, exact_log_probs(ising).exp()) < 1e-3
+
+
+def test_states_of_other_models_are_taken():
+    ising = MODELS["medium"]()
+    classical = Ising(ising.graph, ising.h, ising.J)
+    straight = GibbsSampler().sample(classical, 5, generator=seeded())
+    answer = draw(ising, 5, state=straight.state)
+    without_field = draw(classical, 5, state=answer.state)
+    assert without_field.state.shape[-1] == 1 and without_field.info["num_kinks"] == 0
+
+
+def test_threads_do_not_change_the_answer():
+    ising = random_ising(CouplingGraph.complete(8), 0.3, gamma=2.0)
+    num_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        several = draw(ising, 1001).state
+        torch.set_num_threads(1)
+        one = draw(ising, 1001).state
+    finally:
+        torch.set_num_threads(num_threads)
+    assert torch.equal(several, one)
+    assert not torch.equal(several[..., 0], draw(ising, 1001, seed=1).state[..., 0])
+
+
+def test_many_kinks_fit():
+    ising = random_ising(CouplingGraph.complete(3), gamma=40.0)
+    kinks = (draw(ising, 50, 5).state[..., 1:] < 1).sum(-1).to(F64)
+    assert kinks.max() > 30 and abs(kinks.mean() - 40) < 5 * (40 / 150) ** 0.5
+
+
+def test_gradient_of_the_layer_is_close_to_the_exact_one():
+    torch.manual_seed(0)
+    sampler = PathIntegralSampler(num_sweeps=15)
+    layer = QuantumPriorLayer(8, gamma=1.0, sampler=sampler, num_samples=NUM_SAMPLES).double()
+    data = torch.randint(2, (10, 8), generator=seeded(1)).to(F64) * 2 - 1
+    (-layer(data).mean()).backward()
+    exact = exact_moments(layer.ising())
+    positive = moments(layer.graph, data)
+    error = 5 / NUM_SAMPLES**0.5
+    assert (layer.h.grad - (positive.mean - exact.mean)).abs().max() < error
+    assert (layer.J.grad - (positive.correlation - exact.correlation)).abs().max() < error
+
+
+def test_bad_settings_and_states_are_named():
+    with pytest.raises(ValueError, match="num_sweeps is 0"):
+        PathIntegralSampler(num_sweeps=0)
+    with pytest.raises(ValueError, match="backend is 'cuda'"):
+        PathIntegralSampler(backend="cuda")
+    ising = MODELS["medium"]()
+    with pytest.raises(ValueError, match=r"state of shape \(4, 4, 1\) does not hold 5 chains"):
+        draw(ising, 5, state=torch.ones(4, 4, 1))
+    endless = Ising(ising.graph, ising.h, ising.J, torch.tensor([1.0, torch.inf, 0, 0]))
+    with pytest.raises(ValueError, match=r"gamma\[1\] is inf"):
+        draw(endless, 5)

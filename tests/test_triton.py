@@ -14,7 +14,7 @@ import torch
 from models import F64, SMALL_MODELS, law, random_ising, state_index
 from scipy.stats import chi2
 
-from qahm_torch import CouplingGraph, Ising
+from qahm_torch import CouplingGraph, GibbsSampler, Ising
 from qahm_torch.ising import all_states
 
 pytest.importorskip("triton", reason="needs triton, which is not installed")
@@ -86,6 +86,10 @@ def draw(device):
         schedule = torch.linspace(0.1, 1, 2, device=device).unsqueeze(-1)
         run("schedule", kind, chip, few, 2, betas=schedule, num_lanes=32)
         run("default", kind, chip, few.float(), 2)
+    sampler = GibbsSampler(6, backend="triton")
+    samples = sampler.sample(placed(complete, device), NUM_CHAINS, clamp=CLAMP.to(device))
+    draws["sampler"] = samples.spins.to(torch.int8).cpu()
+    assert samples.info["backend"] == "triton-matrix"
     return draws
 
 
@@ -117,6 +121,21 @@ def p_value(spins, probabilities):
     seen = expected > 0
     statistic = ((counts - expected)[seen] ** 2 / expected[seen]).sum().item()
     return chi2.sf(statistic, int(seen.sum()) - 1)
+
+
+def test_the_sampler_takes_the_kernels_where_it_is_asked_to(draws):
+    spins = draws["sampler"]
+    states = all_states(5)
+    fits = ((CLAMP == 0) | (states == CLAMP)).all(-1)
+    assert ((spins == CLAMP) | (CLAMP == 0)).all()
+    expected = torch.where(fits, law(SMALL_MODELS["complete"]()), 0.0)
+    assert p_value(spins, expected / expected.sum()) > 1e-3
+
+
+@pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="the interpreter runs on the CPU")
+def test_the_sampler_says_that_the_kernels_need_a_gpu():
+    with pytest.raises(ValueError, match="'triton' runs on CUDA, but the model is on cpu"):
+        GibbsSampler(2, backend="triton").sample(SMALL_MODELS["ring"](), 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)

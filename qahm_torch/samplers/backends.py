@@ -1,10 +1,11 @@
-r"""Populations of chains run by heat bath: by compiled kernels on the CPU, or by torch."""
+r"""Populations of chains run by heat bath: by kernels for the CPU or for CUDA, or by torch."""
 
 from __future__ import annotations
 
 __all__ = ["Population", "check_backend", "populate"]
 
 import functools
+import os
 import warnings
 from abc import ABC, abstractmethod
 from types import ModuleType
@@ -15,7 +16,7 @@ from torch import Tensor
 from qahm_torch.ising import Ising
 from qahm_torch.samplers.kernels import arrange, logistic_noise, random_spins, sweep_
 
-BACKENDS = ("auto", "numba", "torch")
+BACKENDS = ("auto", "numba", "torch", "triton")
 
 
 class Population(ABC):
@@ -69,14 +70,15 @@ def populate(
         base: The fields b of independent spins, of shape (N,); None for zero.
         clamp: Spins to hold, of shape (N,) or (S, N): +-1, or 0 for free.
         generator: The source of random numbers.
-        backend: "numba", "torch", or "auto" for the former on the CPU wherever numba works.
+        backend: "numba", "triton", "torch", or "auto" for numba on the CPU wherever it works and
+            torch elsewhere. The Triton kernels are tested in its interpreter, but have not been
+            run on a GPU so far, and so are taken only where they are asked for.
 
     Raises:
-        ValueError: If `state` is not of S chains, or the backend is "numba" and the model not on
-            the CPU.
-        RuntimeError: If numba does not work and the backend is "numba".
+        ValueError: If `state` is not of S chains, or the model not on the device of the backend.
+        RuntimeError: If what the backend needs does not work here.
     """
-    kernels = _kernels_for(ising, backend)
+    kernels = _triton_kernels(ising) if backend == "triton" else _kernels_for(ising, backend)
     ising = Ising(ising.graph, ising.h.detach(), ising.J.detach())
     spins = _start(ising, num_chains, state, generator)
     if clamp is not None:
@@ -84,6 +86,8 @@ def populate(
         spins = torch.where(clamp == 0, spins, clamp)
     if kernels is None:
         return _TorchPopulation(ising, spins, base, clamp, generator)
+    if backend == "triton":
+        return _TritonPopulation(kernels, ising, spins, base, clamp, generator)
     return _CompiledPopulation(kernels, ising, spins, base, clamp, generator)
 
 
@@ -135,6 +139,46 @@ class _CompiledPopulation(Population):
             energies = _energies(self._ising, self._base, self.spins)
             self._lanes.energies.reshape(-1)[: self._size[0]] = energies.numpy()
             self._has_energies = True
+
+
+class _TritonPopulation(Population):
+    def __init__(
+        self,
+        kernels: ModuleType,
+        ising: Ising,
+        spins: Tensor,
+        base: Tensor | None,
+        clamp: Tensor | None,
+        generator: torch.Generator | None,
+    ):
+        self._kernels, self._ising, self._base = kernels, ising, base
+        self._spins, self._clamp, self._generator = spins, clamp, generator
+        self._model = kernels.arrange_chains(ising, base)
+        self.backend = f"triton-{type(self._model).__name__.lower()}"
+
+    def sweep(self, betas: Tensor) -> None:
+        # Drawn where the generator is: a seed on the GPU is never waited for.
+        device = self._spins.device if self._generator is None else self._generator.device
+        seed = torch.randint(2**63 - 1, (1,), generator=self._generator, device=device)
+        betas = betas if betas.ndim == 2 else betas.unsqueeze(-1)
+        self._spins = self._kernels.sweep_chains(
+            self._model, self._spins, len(betas), seed, hold=self._clamp, betas=betas
+        )
+
+    def anneal(self, betas: Tensor) -> Tensor:
+        log_weights = torch.zeros(len(self._spins), dtype=torch.float64, device=self._spins.device)
+        for step, beta in zip(betas.double().diff(), betas[1:], strict=True):
+            log_weights -= step * self.energies
+            self.sweep(beta.unsqueeze(0))
+        return log_weights
+
+    @property
+    def spins(self) -> Tensor:
+        return self._spins
+
+    @property
+    def energies(self) -> Tensor:
+        return _energies(self._ising, self._base, self._spins)
 
 
 class _TorchPopulation(Population):
@@ -200,6 +244,17 @@ def _kernels_for(ising: Ising, backend: str) -> ModuleType | None:
     if kernels is None and backend == "numba":
         raise RuntimeError(f"backend 'numba' does not work here: {trouble}")
     return kernels
+
+
+def _triton_kernels(ising: Ising) -> ModuleType:
+    device = ising.h.device.type
+    if device != "cuda" and not os.environ.get("TRITON_INTERPRET"):
+        raise ValueError(f"backend 'triton' runs on CUDA, but the model is on {device}")
+    try:
+        from qahm_torch.samplers import triton_kernels
+    except ImportError as error:
+        raise RuntimeError(f"backend 'triton' does not work here: {error}") from error
+    return triton_kernels
 
 
 @functools.cache

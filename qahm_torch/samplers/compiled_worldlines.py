@@ -19,7 +19,7 @@ from numba import njit
 from torch import Tensor
 from torch.nn.functional import pad
 
-from qahm_torch.samplers.worldlines import Fields
+from qahm_torch.samplers.worldlines import Fields, join_lines
 
 # With less work than this, in updates of lines, a second thread costs more than it gains.
 WORK_OF_THREAD = 20_000
@@ -53,14 +53,7 @@ def run_lines(
 
     with ThreadPoolExecutor(num_threads) as pool:
         blocks = list(pool.map(run, np.array_split(np.arange(num_chains), num_threads)))
-    return _joined(blocks)
-
-
-def _joined(blocks: list[Tensor]) -> Tensor:
-    r"""Returns the lines of all blocks, no wider than they need to be."""
-    width = 1 + max(int((block[..., 1:] < 1).sum(-1).max()) for block in blocks)
-    blocks = [block[..., :width] for block in blocks]
-    return torch.cat([pad(block, (0, width - block.shape[-1]), value=1.0) for block in blocks])
+    return join_lines(blocks)
 
 
 def _compiled(function: Any, fastmath: Any = False) -> Any:

@@ -28,7 +28,8 @@ class GibbsSampler(Sampler):
 
     Arguments:
         num_sweeps: The number of sweeps per call.
-        backend: "numba", "torch", or "auto" for the former on the CPU wherever numba works.
+        backend: "numba" on the CPU, "triton" on CUDA (tested in its interpreter only), "torch"
+            anywhere, or "auto" for numba on the CPU wherever it works and torch elsewhere.
 
     Raises:
         ValueError: If `num_sweeps` is not positive or there is no such backend; in `sample` if the

@@ -13,7 +13,7 @@ error of a discretization.
 
 from __future__ import annotations
 
-__all__ = ["Fields", "arrange_fields", "run_lines"]
+__all__ = ["Fields", "arrange_fields", "join_lines", "run_lines"]
 
 from typing import NamedTuple
 
@@ -66,6 +66,7 @@ def run_lines(
         num_sweeps: The number of sweeps.
         generator: The source of random numbers.
     """
+    lines = lines.clone()
     gamma, starts = fields.gamma.tolist(), fields.starts.tolist()
     for _ in range(num_sweeps):
         for i in range(lines.shape[1]):
@@ -74,8 +75,15 @@ def run_lines(
             others = lines[:, fields.neighbors[row]]
             energies = _energies(cuts, others, fields.h[i], fields.couplings[row])
             spins = _segment_spins(energies, cuts, clamp[:, i], generator)
-            lines = _replaced(lines, i, spins, cuts)
-    return lines
+            lines = _written(lines, i, spins, cuts)
+    return join_lines([lines])
+
+
+def join_lines(blocks: list[Tensor]) -> Tensor:
+    r"""Returns the lines of blocks of chains as one table, no wider than it needs to be."""
+    width = 1 + max(int((block[..., 1:] < 1).sum(-1).max()) for block in blocks)
+    blocks = [block[..., :width] for block in blocks]
+    return torch.cat([pad(block, (0, width - block.shape[-1]), value=1.0) for block in blocks])
 
 
 def _cuts(kinks: Tensor, gamma: float, generator: torch.Generator | None) -> Tensor:
@@ -119,10 +127,14 @@ def _segment_spins(
     return spins.where((index > 0) & (index < number), first)
 
 
-def _replaced(lines: Tensor, i: int, spins: Tensor, cuts: Tensor) -> Tensor:
+def _written(lines: Tensor, i: int, spins: Tensor, cuts: Tensor) -> Tensor:
+    r"""Returns the lines, or a wider copy, with line i written into them."""
     kinks = cuts.where(spins.diff(dim=-1) != 0, 1.0).sort(-1).values
     kinks = kinks[:, : int((kinks < 1).sum(-1).max())]
-    missing = 1 + kinks.shape[-1] - lines.shape[-1]
-    lines = pad(lines, (0, missing), value=1.0) if missing > 0 else lines.clone()
-    lines[:, i] = pad(torch.cat([spins[:, :1], kinks], -1), (0, max(-missing, 0)), value=1.0)
+    width = 1 + kinks.shape[-1]
+    if width > lines.shape[-1]:
+        lines = pad(lines, (0, width - lines.shape[-1]), value=1.0)
+    lines[:, i, 0] = spins[:, 0]
+    lines[:, i, 1:width] = kinks
+    lines[:, i, width:] = 1
     return lines

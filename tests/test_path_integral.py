@@ -1,10 +1,13 @@
 r"""World lines against the density matrix: the law, the kinks, clamping and resuming."""
 
+import sys
+
 import pytest
 import torch
 from models import F64, random_ising, state_index
 from scipy.stats import chi2
 
+import qahm_torch.samplers
 from qahm_torch import CouplingGraph, GibbsSampler, Ising, PathIntegralSampler, QuantumPriorLayer
 from qahm_torch.ising import (
     all_states,
@@ -158,6 +161,17 @@ def test_threads_do_not_change_the_answer():
         torch.set_num_threads(num_threads)
     assert torch.equal(several, one)
     assert not torch.equal(several[..., 0], draw(ising, 1001, seed=1).state[..., 0])
+
+
+def test_without_numba_torch_takes_over(monkeypatch):
+    ising = MODELS["medium"]()
+    monkeypatch.setitem(sys.modules, "qahm_torch.samplers.compiled_worldlines", None)
+    monkeypatch.delattr(qahm_torch.samplers, "compiled_worldlines", raising=False)
+    with pytest.warns(UserWarning, match="numba does not work"):
+        answer = draw(ising, 5, backend="auto")
+    assert answer.info["backend"] == "torch"
+    with pytest.raises(ImportError):
+        draw(ising, 5, backend="numba")
 
 
 def test_many_kinks_fit():

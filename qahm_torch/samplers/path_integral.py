@@ -50,6 +50,7 @@ class PathIntegralSampler(Sampler):
         ValueError: If `num_sweeps` is not positive or there is no such backend; in `sample` if
             the transverse field is not finite, `state` holds another number of chains than samples
             are asked for, or the backend is "numba" and the model not on the CPU.
+        ImportError: In `sample` if the backend is "numba" and numba does not work.
 
     References:
         | Application of a continuous time cluster algorithm to the two-dimensional random quantum

@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from speed import main  # noqa: E402
+from speed import main
 
 main()

@@ -77,9 +77,7 @@ def ours(ising: qt.Ising, num_chains: int, num_sweeps: int) -> Callable[[], obje
     return _ours(ising, num_chains, num_sweeps, "auto")
 
 
-def _ours(
-    ising: qt.Ising, num_chains: int, num_sweeps: int, backend: str
-) -> Callable[[], object]:
+def _ours(ising: qt.Ising, num_chains: int, num_sweeps: int, backend: str) -> Callable[[], object]:
     sampler = qt.GibbsSampler(num_sweeps, backend=backend)
     state = 2 * torch.randint(2, (num_chains, ising.num_spins), dtype=torch.int8) - 1
     return lambda: sampler.sample(ising, num_chains, state=state)

@@ -49,6 +49,8 @@ def _lines() -> list[str]:
         "",
         *_ablation(),
         "",
+        *_speed(),
+        "",
         *_annealer(),
         "",
         *_checks(),
@@ -130,6 +132,48 @@ def _ablation() -> list[str]:
     return table
 
 
+SHOWN = (
+    "K60, 1000 chains",
+    "K256, 1000 chains",
+    "bipartite 128x128, 128 chains",
+    "Zephyr-12, 64 chains",
+    "Zephyr-12, 1024 chains",
+    "Pegasus-16, 64 chains",
+    "Pegasus-16, 1024 chains",
+)
+
+
+def _speed() -> list[str]:
+    report = _read("speed")
+    first, best = report["first_call_seconds"], report["effective_samples"]
+    peers = list(report["cases"][SHOWN[0]]["times_faster_than"])
+    table = [
+        "Speed of `GibbsSampler`: nanoseconds per update of one spin in one chain, and how many",
+        "times as long others take in the same process on the same models, medians",
+        f"(`python -m benchmarks`, {report['threads']} threads; the C++ sampler has one).",
+        "",
+        "| model | ns | " + " | ".join(peers) + " |",
+        "| --- " * (2 + len(peers)) + "|",
+    ]
+    for name in SHOWN:
+        case = report["cases"][name]
+        ratios = [case["times_faster_than"].get(p) for p in peers]
+        cells = ["" if r is None else f"{r:.0f}x" for r in ratios]
+        ns = case["nanoseconds_per_update"]["qahm_torch"]
+        table.append(f"| {name} | {ns:.1f} | " + " | ".join(cells) + " |")
+    return [
+        *table,
+        "",
+        "Effective samples per second of the negative phase on a trained 60-spin prior:",
+        f"{best['per_second']['qahm_torch']:.0f}, {best['times_the_best_peer']:.0f} times the best"
+        f" peer. First call: {first['cold']:.1f} s with a cold cache of compiled kernels,"
+        f" {first['warm']:.1f} s with a warm one; `import qahm_torch` after torch:"
+        f" {1000 * first['import_after_torch']:.0f} ms.",
+        "",
+        "![Time per update over the number of spins and of chains](benchmarks/speed.png)",
+    ]
+
+
 def _annealer() -> list[str]:
     report = _read("annealer_training")
     names = list(dict.fromkeys(run["temperature"] for run in report["runs"]))
@@ -150,8 +194,15 @@ def _annealer() -> list[str]:
         )
         cells = [f"{r['nats']:.2f} [{r['lower']:.2f}, {r['upper']:.2f}]" for r in runs]
         table.append(f"| {name} | " + " | ".join(cells) + " |")
+    run = _read("mnist16_annealer")
     return [
         *table,
+        "",
+        "The experiment of the paper with its prior on 1644 qubits of a simulated Chimera-16",
+        "(`qahm fit --config configs/mnist16_annealer.yaml`, `qahm evaluate"
+        " runs/mnist16_annealer`):",
+        f"{_nats(run)} nats on {run['num_test']} test images, by the bound of the gray box,",
+        f"{_percent('read_out')(run)} accuracy by read-out, {_minutes(run)} minutes of training.",
         "",
         "Parameters on every qubit (`EmbeddedPrior`) against parameters on the model, under",
         "control errors on a chip with missing qubits and couplers",

@@ -13,6 +13,7 @@ from qahm_torch import (
     ExactSampler,
     GibbsSampler,
     Ising,
+    PathIntegralSampler,
     TemperingSampler,
 )
 from qahm_torch.ising import all_states
@@ -29,6 +30,7 @@ def simulated_annealing():
 
 
 SAMPLERS = {
+    "path integral": lambda: PathIntegralSampler(num_sweeps=60),
     "exact": ExactSampler,
     "gibbs-numba": lambda: GibbsSampler(num_sweeps=60, backend="numba"),
     "gibbs-torch": lambda: GibbsSampler(num_sweeps=60, backend="torch"),

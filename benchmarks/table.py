@@ -149,7 +149,8 @@ def _speed() -> list[str]:
     peers = list(report["cases"][SHOWN[0]]["times_faster_than"])
     table = [
         "Speed of `GibbsSampler`: nanoseconds per update of one spin in one chain, and how many",
-        "times as long others take in the same process on the same models, medians",
+        "times as long others take in the same process on the same models; medians of whole",
+        "calls of tens of sweeps, of which the slower ones run fewer",
         f"(`python -m benchmarks`, {report['threads']} threads; the C++ sampler has one).",
         "",
         "| model | ns | " + " | ".join(peers) + " |",

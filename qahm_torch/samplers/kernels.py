@@ -36,13 +36,6 @@ class Blocks(NamedTuple):
             return "torch-sparse"
         return "torch-bipartite" if len(self.bounds) == 2 else "torch-dense"
 
-    def scaled(self, beta: float, base: Tensor | None = None) -> Blocks:
-        r"""Returns the model at inverse temperature `beta`; `base` fills up the fields (N, 1)."""
-        h = self.h * beta if base is None else self.h * beta + base * (1 - beta)
-        matrix = None if self.matrix is None else self.matrix * beta
-        weights = None if self.weights is None else self.weights * beta
-        return self._replace(h=h, matrix=matrix, weights=weights)
-
 
 def arrange(ising: Ising) -> Blocks:
     r"""Returns the model in the order in which a sweep visits its spins."""

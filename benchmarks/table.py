@@ -195,15 +195,8 @@ def _annealer() -> list[str]:
         )
         cells = [f"{r['nats']:.2f} [{r['lower']:.2f}, {r['upper']:.2f}]" for r in runs]
         table.append(f"| {name} | " + " | ".join(cells) + " |")
-    run = _read("mnist16_annealer")
     return [
         *table,
-        "",
-        "The experiment of the paper with its prior on 1644 qubits of a simulated Chimera-16",
-        "(`qahm fit --config configs/mnist16_annealer.yaml`, `qahm evaluate"
-        " runs/mnist16_annealer`):",
-        f"{_nats(run)} nats on {run['num_test']} test images, by the bound of the gray box,",
-        f"{_percent('read_out')(run)} accuracy by read-out, {_minutes(run)} minutes of training.",
         "",
         "Parameters on every qubit (`EmbeddedPrior`) against parameters on the model, under",
         "control errors on a chip with missing qubits and couplers",

@@ -128,3 +128,16 @@ def test_misfit_sees_a_wrong_temperature():
 def test_frozen_spins_tell_no_misfit():
     ising = random_ising(CouplingGraph.complete(4))
     assert thermal_misfit(ising, torch.ones(10, 4), 1e3) == (0.0, math.inf)
+
+
+def test_cutoff_is_right_without_errors_and_robust_with_them():
+    graph = CouplingGraph(12, [(i, i + 1) for i in range(11)])
+    ising = Ising(graph, 0.3 * torch.ones(12, dtype=F64), torch.full((11,), -2.5, dtype=F64))
+    generator = torch.Generator().manual_seed(6)
+    spins = ExactSampler().sample(ising, 20_000, generator=generator).spins
+    value, stderr = estimate_beta(ising, spins, cutoff=3.0)
+    assert abs(value - 1) < 4 * stderr and stderr < 0.05
+    misread = torch.rand(spins.shape, generator=generator) < 0.002
+    spins = torch.where(misread, -spins, spins)
+    assert estimate_beta(ising, spins).value < 0.8  # the twin: all spins are asked
+    assert abs(estimate_beta(ising, spins, cutoff=3.0).value - 1) < 0.1

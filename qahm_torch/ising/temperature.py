@@ -12,6 +12,11 @@ from torch import Tensor
 
 from qahm_torch.ising.model import Ising
 
+# The cutoff and the estimate depend on each other; so many rounds settle them.
+ROUNDS = 20
+# With fewer spins in weak fields than this, all are asked.
+MIN_SPINS = 200
+
 
 class Beta(NamedTuple):
     r"""An inverse temperature with its standard error."""
@@ -20,7 +25,9 @@ class Beta(NamedTuple):
     stderr: float
 
 
-def estimate_beta(ising: Ising, spins: Tensor, weights: Tensor | None = None) -> Beta:
+def estimate_beta(
+    ising: Ising, spins: Tensor, weights: Tensor | None = None, cutoff: float = math.inf
+) -> Beta:
     r"""Returns the inverse temperature at which the samples are most likely.
 
     The pseudo-likelihood estimate :math:`\hat\beta` solves
@@ -38,6 +45,10 @@ def estimate_beta(ising: Ising, spins: Tensor, weights: Tensor | None = None) ->
         ising: The classical model that was programmed.
         spins: The samples of shape (S, N).
         weights: The weights of the samples of shape (S,); None for equal ones.
+        cutoff: Only spins whose neighbors leave them a field :math:`\beta |f_i|` of at most so
+            much are asked. What a spin does given its neighbors tells the temperature whichever
+            of their states one looks at, and in strong fields the few flips that a device reads
+            are errors of reading rather than heat, by which the whole estimate would be too low.
 
     Raises:
         ValueError: If the model has no fields and couplings, so that it has no temperature.
@@ -53,6 +64,8 @@ def estimate_beta(ising: Ising, spins: Tensor, weights: Tensor | None = None) ->
     weights = torch.ones(len(spins)) if weights is None else weights
     weights = weights.to(gain) / weights.sum()
     beta = _root(gain, weights)
+    if math.isfinite(cutoff) and 0 < beta < math.inf:
+        gain, beta = _within(gain, weights, beta, cutoff)
     return Beta(beta, _sandwich_stderr(gain, weights, beta))
 
 
@@ -168,6 +181,24 @@ def _logistic_slope(x: Tensor, label: Tensor) -> tuple[float, float]:
     raise ValueError(
         "the energies of the two sets of samples do not overlap; take a scale closer to 1"
     )
+
+
+def _within(gain: Tensor, weights: Tensor, beta: float, cutoff: float) -> tuple[Tensor, float]:
+    r"""Returns the gains of spins in weak fields, 0 for others, and the estimate from them."""
+    kept = gain
+    for _ in range(ROUNDS):
+        # A flip gains twice the field.
+        weak = torch.where(gain.abs() * beta <= 2 * cutoff, gain, 0.0)
+        if int((weak != 0).sum()) < MIN_SPINS:
+            break
+        found = _root(weak, weights)
+        if not 0 < found < math.inf:
+            break
+        settled = abs(found / beta - 1) < 1e-3
+        kept, beta = weak, found
+        if settled:
+            break
+    return kept, beta
 
 
 def _root(gain: Tensor, weights: Tensor) -> float:

@@ -7,7 +7,6 @@ import torch
 from models import F64, random_ising, state_index
 from scipy.stats import chi2
 
-import qahm_torch.samplers
 from qahm_torch import CouplingGraph, GibbsSampler, Ising, PathIntegralSampler, QuantumPriorLayer
 from qahm_torch.ising import (
     all_states,
@@ -16,6 +15,7 @@ from qahm_torch.ising import (
     exact_moments,
     moments,
 )
+from qahm_torch.samplers import kernels
 
 NUM_SAMPLES = 20_000
 MIXED = torch.tensor([0.0, 1.0, 2.0, 0.0, 0.5], dtype=F64)
@@ -165,8 +165,8 @@ def test_threads_do_not_change_the_answer():
 
 def test_without_numba_torch_takes_over(monkeypatch):
     ising = MODELS["medium"]()
-    monkeypatch.setitem(sys.modules, "qahm_torch.samplers.compiled_worldlines", None)
-    monkeypatch.delattr(qahm_torch.samplers, "compiled_worldlines", raising=False)
+    monkeypatch.setitem(sys.modules, "qahm_torch.samplers.kernels.compiled_worldlines", None)
+    monkeypatch.delattr(kernels, "compiled_worldlines", raising=False)
     with pytest.warns(UserWarning, match="numba does not work"):
         answer = draw(ising, 5, backend="auto")
     assert answer.info["backend"] == "torch"

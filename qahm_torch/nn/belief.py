@@ -96,7 +96,11 @@ class BeliefNetwork(nn.Module):
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
         r"""Returns a state (*, width) of each layer after the input, given inputs (*, width_0)."""
-        return self.draw(inputs, generator).states
+        states: list[Tensor] = []
+        for k, units in enumerate(self.units):
+            inputs = units.sample(self.activations(k, inputs), generator)  # type: ignore[operator]
+            states.append(inputs)
+        return states
 
     def draw(self, inputs: Tensor, generator: torch.Generator | None = None) -> Draw:
         r"""Returns states of the layers and their log-probability, in one pass.

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from qahm_torch.ising import Ising
-from qahm_torch.samplers import worldlines
-from qahm_torch.samplers.backends import check_backend
 from qahm_torch.samplers.base import Sampler, Samples, check_request
+from qahm_torch.samplers.kernels import worldlines
+from qahm_torch.samplers.kernels.population import check_backend
 
 
 class PathIntegralSampler(Sampler):
@@ -113,7 +113,7 @@ def _kernel(device: torch.device, backend: str) -> tuple[Any, str]:
     if device.type != "cpu":
         raise ValueError(f"backend 'numba' runs on the CPU, but the model is on {device}")
     try:
-        from qahm_torch.samplers import compiled_worldlines
+        from qahm_torch.samplers.kernels import compiled_worldlines
     except ImportError as error:
         if backend == "numba":
             raise

@@ -255,7 +255,7 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
     def _run(self, problem: Problem, request: Request, seed: int | None) -> NDArray[np.int8]:
         import torch
 
-        from qahm_torch.samplers.compiled import run_chains
+        from qahm_torch.samplers.kernels.clusters import run_chains
 
         speed = request.duration(self.properties) / self.properties["default_annealing_time"]
         beta, rng = self._ticket(problem, speed, seed)

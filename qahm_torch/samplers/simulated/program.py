@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 if TYPE_CHECKING:
-    from qahm_torch.samplers.compiled import Clusters, Rows
+    from qahm_torch.samplers.kernels.clusters import Clusters, Rows
 
 # The couplings that bind a cluster: at least this fraction of the strongest one ...
 FRACTIONS = (0.7, 0.5, 0.35)
@@ -100,7 +100,7 @@ def _sliced(
 
 
 def _rows(h: NDArray[np.float64], matrix: sparse.csr_array) -> Rows:
-    from qahm_torch.samplers.compiled import STRIDE, Rows
+    from qahm_torch.samplers.kernels.clusters import STRIDE, Rows
 
     count = np.diff(matrix.indptr)
     starts = np.concatenate([[0], np.cumsum(-(-count // STRIDE) * STRIDE)])
@@ -114,7 +114,7 @@ def _rows(h: NDArray[np.float64], matrix: sparse.csr_array) -> Rows:
 def _clusters(
     h: NDArray[np.float64], matrix: sparse.csr_array, members: sparse.csr_array
 ) -> Clusters:
-    from qahm_torch.samplers.compiled import Clusters
+    from qahm_torch.samplers.kernels.clusters import Clusters
 
     n, sites = len(h), members.indices.astype(np.int64)
     cluster = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))

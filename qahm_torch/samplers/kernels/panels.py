@@ -11,18 +11,17 @@ from __future__ import annotations
 __all__ = ["Lanes", "Panels", "arrange_panels", "fill_lanes", "spins_of_lanes", "sweep_lanes"]
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from qahm_torch.ising import CouplingGraph, Ising
-from qahm_torch.samplers.vectors import (
+from qahm_torch.samplers.kernels.compiler import compiled, in_threads
+from qahm_torch.samplers.kernels.vectors import (
     LANES,
     ROWS,
     field_of_row,
@@ -160,11 +159,7 @@ def sweep_lanes(lanes: Lanes, panels: Panels, betas: Tensor, weigh: bool = False
         scratch = _aligned(np.zeros((ROWS + 1, LANES), np.float32))
         _sweep_blocks(*lanes, *panels, table, steps, scratch, stops[k], stops[k + 1])
 
-    if num_threads == 1:
-        run(0)
-    else:
-        with ThreadPoolExecutor(num_threads) as pool:
-            list(pool.map(run, range(num_threads)))
+    in_threads(run, range(num_threads), num_threads)
 
 
 def _table(betas: Tensor) -> Floats:
@@ -175,15 +170,8 @@ def _table(betas: Tensor) -> Floats:
     return _aligned(_in_lanes(scaled.T, len(betas)).transpose(1, 0, 2))
 
 
-def _compiled(function: Any) -> Any:
-    try:
-        return njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder for the cache can be written to
-        return njit(nogil=True, error_model="numpy")(function)
-
-
 # One by one, arrays take a microsecond each to hand over; in a tuple they take ten times that.
-@_compiled
+@compiled
 def _sweep_blocks(  # type: ignore[no-untyped-def]
     spins, seeds, hold, energies, log_weights,
     offset, base, starts, columns, values, own, frozen,
@@ -207,7 +195,7 @@ def _sweep_blocks(  # type: ignore[no-untyped-def]
                 energies[b, c] += gap[c]
 
 
-@_compiled
+@compiled
 def _sweep_narrow(state, seeds, hold, panels, beta, field, gap):  # type: ignore[no-untyped-def]
     _, base, starts, columns, values, own, frozen = panels
     stride, one = np.uint64(len(hold) > 1), np.uint64(1)
@@ -220,7 +208,7 @@ def _sweep_narrow(state, seeds, hold, panels, beta, field, gap):  # type: ignore
             update_of_row(state, field, own, base, beta, seeds, hold, gap, i, i * stride)
 
 
-@_compiled
+@compiled
 def _sweep_wide(state, seeds, hold, panels, beta, field, gap):  # type: ignore[no-untyped-def]
     _, base, starts, columns, values, own, frozen = panels
     stride, one = np.uint64(len(hold) > 1), np.uint64(1)

@@ -9,17 +9,16 @@ from __future__ import annotations
 __all__ = ["run_lines"]
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.nn.functional import pad
 
-from qahm_torch.samplers.worldlines import Fields, join_lines
+from qahm_torch.samplers.kernels.compiler import compiled, in_threads
+from qahm_torch.samplers.kernels.worldlines import Fields, join_lines
 
 # With less work than this, in updates of lines, a second thread costs more than it gains.
 WORK_OF_THREAD = 20_000
@@ -51,24 +50,15 @@ def run_lines(
         answer = torch.from_numpy(_run(table, *model, degree, held[rows], num_sweeps, seeds[rows]))
         return answer.unflatten(0, (len(rows), num_spins))
 
-    with ThreadPoolExecutor(num_threads) as pool:
-        blocks = list(pool.map(run, np.array_split(np.arange(num_chains), num_threads)))
-    return join_lines(blocks)
-
-
-def _compiled(function: Any, fastmath: Any = False) -> Any:
-    settings = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
-    try:
-        return njit(cache=True, **settings)(function)
-    except RuntimeError:  # no folder for the cache can be written to
-        return njit(**settings)(function)
+    rows = np.array_split(np.arange(num_chains), num_threads)
+    return join_lines(in_threads(run, rows, num_threads))
 
 
 # Sums may be taken in any order, which lets the compiler take many terms at once.
-_vectorized = partial(_compiled, fastmath={"contract", "reassoc", "nsz"})
+_vectorized = partial(compiled, fastmath={"contract", "reassoc", "nsz"})
 
 
-@_compiled
+@compiled
 def _run(  # type: ignore[no-untyped-def]
     lines, h, gamma, starts, neighbors, couplings, degree, clamp, num_sweeps, seeds
 ):
@@ -93,7 +83,7 @@ def _run(  # type: ignore[no-untyped-def]
     return lines
 
 
-@_compiled
+@compiled
 def _widened(table, least):  # type: ignore[no-untyped-def]
     height, width = table.shape
     wider = np.ones((height, max(least, 2 * width)), np.float32)
@@ -103,7 +93,7 @@ def _widened(table, least):  # type: ignore[no-untyped-def]
     return wider
 
 
-@_compiled
+@compiled
 def _draw_cuts(table, line, gamma, seed):  # type: ignore[no-untyped-def]
     r"""Writes the kinks of a line and a Poisson process of further cuts, sorted."""
     one = np.float32(1)
@@ -125,7 +115,7 @@ def _draw_cuts(table, line, gamma, seed):  # type: ignore[no-untyped-def]
             time += _exponential(gamma, seed)
 
 
-@_compiled
+@compiled
 def _gather(  # type: ignore[no-untyped-def]
     events, lines, first, h, neighbors, couplings, begin, end
 ):
@@ -162,7 +152,7 @@ def _integrate(table, number, events, field, num_events):  # type: ignore[no-unt
         before = integral
 
 
-@_compiled
+@compiled
 def _draw_line(line, table, number, held, seed):  # type: ignore[no-untyped-def]
     cuts, integrals = table[0], table[1]
     # Time is periodic: what is after the last cut is the beginning of the first segment.
@@ -184,18 +174,18 @@ def _draw_line(line, table, number, held, seed):  # type: ignore[no-untyped-def]
         k += 1
 
 
-@_compiled
+@compiled
 def _heat_bath(energy, seed):  # type: ignore[no-untyped-def]
     above = _uniform(seed) * (1 + math.exp(2 * energy)) < 1
     return np.float32(1) if above else np.float32(-1)
 
 
-@_compiled
+@compiled
 def _exponential(rate, seed):  # type: ignore[no-untyped-def]
     return -math.log(_uniform(seed)) / rate if rate > 0 else math.inf
 
 
-@_compiled
+@compiled
 def _uniform(seed):  # type: ignore[no-untyped-def]
     r"""Returns a number between 0 and 1 by xoroshiro128+."""
     x, y = seed[0], seed[1]
@@ -206,6 +196,6 @@ def _uniform(seed):  # type: ignore[no-untyped-def]
     return (np.float64(bits) + 0.5) * 2.0**-52
 
 
-@_compiled
+@compiled
 def _rotated(x, count):  # type: ignore[no-untyped-def]
     return (x << count) | (x >> (np.uint64(64) - count))

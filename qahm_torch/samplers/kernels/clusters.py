@@ -9,12 +9,14 @@ from __future__ import annotations
 
 __all__ = ["Clusters", "Rows", "anneal", "run_chains"]
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from qahm_torch.samplers.kernels.compiler import compiled, in_threads
 
 # With more lanes the scalar work per neighbor is shared by more chains; with too many the spins
 # of a block leave the cache.
@@ -25,9 +27,7 @@ WIDTH = 32
 STRIDE = 4
 
 # Infinite fields are allowed, so the flags that rule them out are left out.
-_compiled = njit(
-    nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}
-)
+_compiled = partial(compiled, fastmath={"contract", "reassoc", "nsz", "arcp"})
 _inlined = njit(inline="always")
 
 
@@ -80,8 +80,7 @@ def run_chains(
         anneal(state, fields, clusters, betas, np.ascontiguousarray(seeds[:, block]))
         return state.T.astype(np.int8)
 
-    with ThreadPoolExecutor(num_threads) as pool:
-        answers = list(pool.map(run, _blocks(num_chains, num_threads)))
+    answers = in_threads(run, _blocks(num_chains, num_threads), num_threads)
     return np.concatenate(answers)[:num_chains]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from qahm_torch.ising import Ising
-from qahm_torch.samplers.kernels import arrange, logistic_noise, random_spins, sweep_
+from qahm_torch.samplers.kernels.plain import arrange, logistic_noise, random_spins, sweep_
 
 BACKENDS = ("auto", "numba", "torch", "triton")
 
@@ -78,7 +78,7 @@ def populate(
         ValueError: If `state` is not of S chains, or the model not on the device of the backend.
         RuntimeError: If what the backend needs does not work here.
     """
-    kernels = _triton_kernels(ising) if backend == "triton" else _kernels_for(ising, backend)
+    kernels = _cuda_kernels(ising) if backend == "triton" else _kernels_for(ising, backend)
     ising = Ising(ising.graph, ising.h.detach(), ising.J.detach())
     spins = _start(ising, num_chains, state, generator)
     if clamp is not None:
@@ -246,21 +246,21 @@ def _kernels_for(ising: Ising, backend: str) -> ModuleType | None:
     return kernels
 
 
-def _triton_kernels(ising: Ising) -> ModuleType:
+def _cuda_kernels(ising: Ising) -> ModuleType:
     device = ising.h.device.type
     if device != "cuda" and not os.environ.get("TRITON_INTERPRET"):
         raise ValueError(f"backend 'triton' runs on CUDA, but the model is on {device}")
     try:
-        from qahm_torch.samplers import triton_kernels
+        from qahm_torch.samplers.kernels import cuda
     except ImportError as error:
         raise RuntimeError(f"backend 'triton' does not work here: {error}") from error
-    return triton_kernels
+    return cuda
 
 
 @functools.cache
 def _compiled_kernels() -> tuple[ModuleType | None, str]:
     try:
-        from qahm_torch.samplers import panels
+        from qahm_torch.samplers.kernels import panels
     except Exception as error:  # whatever numba may raise where it does not fit the machine
         trouble = f"{type(error).__name__}: {error}"
         warnings.warn(f"numba does not work, so sampling is slow: {trouble}", stacklevel=4)

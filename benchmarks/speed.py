@@ -1,7 +1,7 @@
 r"""Speed of Gibbs sampling against the peers that are installed.
 
     pip install -e ".[bench]"
-    python -m benchmarks
+    python benchmarks/speed.py
 
 Every sampler runs the same models with the same numbers of chains in this process. Runs of the
 samplers alternate, so that all see the same machine load; what is reported is the median time per
@@ -76,14 +76,14 @@ def cases() -> dict[str, Case]:
     return result
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "speed.json")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
         "--first_call", action="store_true", help="Measure first calls only, and keep the rest."
     )
-    settings = parser.parse_args()
+    settings = parser.parse_args(arguments)
     torch.manual_seed(0)
     if settings.first_call:
         report = json.loads(settings.output.read_text())

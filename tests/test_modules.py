@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from small_runs import (
@@ -44,6 +46,21 @@ def test_logged_loss_is_the_weighted_sum_of_its_parts(objective, tmp_path):
     if objective == "reweighted":
         total = total + 0.5 * metrics["train/wake_phi"]
     torch.testing.assert_close(metrics["train/loss"], total)
+
+
+@pytest.mark.parametrize("objective", ["wake-sleep", "reweighted"])
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_losses_train_as_others_do(objective, tmp_path):
+    # The random numbers are the same, so that only rounding tells the two apart.
+    def trained(compile_losses):
+        torch.manual_seed(0)
+        machine = small_machine(GibbsSampler(2))
+        module = WakeSleep(machine, objective, hide_classes=0.5, compile_losses=compile_losses)
+        quiet_trainer(tmp_path, max_steps=4, limit_val_batches=0).fit(module, digits())
+        return weights_of(module)
+
+    plain, compiled = trained(False), trained(True)
+    assert all(torch.allclose(plain[name], compiled[name], atol=1e-5) for name in plain)
 
 
 @pytest.mark.parametrize("objective", ["wake-sleep", "reweighted"])

@@ -254,5 +254,6 @@ def hide(visible: Tensor, num_pixels: int, probability: float) -> Tensor:
         probability: The probability that a row's class is hidden.
     """
     keep = torch.rand(visible.shape[:-1], device=visible.device) >= probability
-    classes = visible[..., num_pixels:] * keep.unsqueeze(-1)
-    return torch.cat([visible[..., :num_pixels], classes], -1)
+    seen = visible.clone()
+    seen[..., num_pixels:].mul_(keep.unsqueeze(-1))
+    return seen

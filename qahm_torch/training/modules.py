@@ -6,7 +6,7 @@ __all__ = ["MaximumLikelihood", "PriorModule", "WakeSleep", "freeze"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -192,6 +192,8 @@ class WakeSleep(PriorModule):
         prior_lr: The learning rate of the prior; None for that of the rest.
         overlap: Whether a device works on the samples of the next update while this one is
             computed; they are then of the model one update ago.
+        compile_losses: Whether the losses are compiled by `torch.compile`, which takes some ten
+            seconds and, on the CPU, a C++ compiler; the random numbers are those of a run without.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -214,10 +216,11 @@ class WakeSleep(PriorModule):
         warmup_epochs: int = 0,
         class_weight: float = 1.0,
         hide_classes: float = 0.0,
-        optimizer: OptimizerCallable = partial(torch.optim.Adam, lr=1e-3),  # noqa: B008
+        optimizer: OptimizerCallable = partial(torch.optim.Adam, lr=1e-3, fused=True),  # noqa: B008
         lr_scheduler: LRSchedulerCallable | None = None,
         prior_lr: float | None = None,
         overlap: bool = False,
+        compile_losses: bool = False,
     ):
         super().__init__(optimizer, lr_scheduler, prior_lr, overlap)
         if objective not in ("wake-sleep", "reweighted"):
@@ -239,6 +242,7 @@ class WakeSleep(PriorModule):
         self.sleep_phi = sleep_phi
         self.warmup_epochs = warmup_epochs
         self.hide_classes = hide_classes
+        self.compile_losses = compile_losses
         self.register_buffer(
             "unit_weights", _unit_weights(machine, class_weight), persistent=False
         )
@@ -249,7 +253,7 @@ class WakeSleep(PriorModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self.negative = self.draw_negative()
-        sleep = sleep_loss(self.machine, self._seeds(self.negative), self._view())
+        sleep = self._compiled(sleep_loss)(self.machine, self._seeds(self.negative), self._view())
         loss = self._wake_loss(batch, self.negative) + self.sleep_phi * sleep
         self._log_train({"sleep_phi": sleep, "loss": loss})
         return loss
@@ -263,12 +267,16 @@ class WakeSleep(PriorModule):
     def _wake_loss(self, batch: Tensor, negative: Samples) -> Tensor:
         settings: dict[str, Any] = {"view": self._view(), "unit_weights": self.unit_weights}
         if self.objective == "wake-sleep" or self.current_epoch < self.warmup_epochs:
-            wake = wake_loss(self.machine, batch, negative, **settings)
+            wake = self._compiled(wake_loss)(self.machine, batch, negative, **settings)
             self._log_train({"wake_theta": wake})
             return wake
-        parts = reweighted_wake_loss(self.machine, batch, self.num_particles, negative, **settings)
+        loss = self._compiled(reweighted_wake_loss)
+        parts = loss(self.machine, batch, self.num_particles, negative, **settings)
         self._log_train({"wake_theta": parts.theta, "wake_phi": parts.phi})
         return parts.theta + self.wake_phi * parts.phi
+
+    def _compiled(self, loss: Callable[..., Any]) -> Callable[..., Any]:
+        return _compile(loss) if self.compile_losses else loss
 
     def _evaluate(self, batch: Tensor, stage: str) -> None:
         value = self.machine.log_prob(batch, self.num_val_particles).mean()
@@ -293,6 +301,13 @@ class WakeSleep(PriorModule):
         if self.hide_classes == 0:
             return None
         return partial(hide, num_pixels=self.machine.num_pixels, probability=self.hide_classes)
+
+
+# Not an attribute of the module, which could then not be pickled.
+@cache
+def _compile(loss: Callable[..., Any]) -> Callable[..., Any]:
+    # On the CPU, torch's own random numbers are several times as fast as those of the compiler.
+    return torch.compile(loss, options={"fallback_random": True})
 
 
 def _unit_weights(machine: HelmholtzMachine, class_weight: float) -> Tensor | None:
@@ -332,7 +347,7 @@ class MaximumLikelihood(PriorModule):
         self,
         layer: Prior,
         negative: Literal["sampler", "data"] = "sampler",
-        optimizer: OptimizerCallable = partial(torch.optim.Adam, lr=1e-2),  # noqa: B008
+        optimizer: OptimizerCallable = partial(torch.optim.Adam, lr=1e-2, fused=True),  # noqa: B008
         lr_scheduler: LRSchedulerCallable | None = None,
     ):
         super().__init__(optimizer, lr_scheduler, None)

@@ -27,7 +27,8 @@ from qahm_torch.training.device_callbacks import (
     DeviceTemperatureMonitor,
     QPUBudget,
 )
-from qahm_torch.training.modules import MaximumLikelihood, PriorModule, WakeSleep, freeze
+from qahm_torch.training.maximum_likelihood import MaximumLikelihood
+from qahm_torch.training.prior_module import PriorModule, freeze
 from qahm_torch.training.run import (
     Run,
     RunConfig,
@@ -36,6 +37,7 @@ from qahm_torch.training.run import (
     load_weights,
     read_checkpoint,
 )
+from qahm_torch.training.wake_sleep import WakeSleep
 
 __all__ = [
     "MNIST16",

@@ -22,7 +22,8 @@ from torch import Tensor
 from qahm_torch.evaluation.diagnostics import autocorrelation_time, split_r_hat
 from qahm_torch.evaluation.figures import image_grid, save_figure
 from qahm_torch.nn.interface import Prior
-from qahm_torch.training.modules import PriorModule, WakeSleep
+from qahm_torch.training.prior_module import PriorModule
+from qahm_torch.training.wake_sleep import WakeSleep
 
 
 class SampleGrid(pl.Callback):

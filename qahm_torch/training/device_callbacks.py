@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from qahm_torch.nn import EmbeddedPrior
 from qahm_torch.samplers.annealer import AnnealerSampler, TimeLedger
 from qahm_torch.training.callbacks import record
-from qahm_torch.training.modules import PriorModule
+from qahm_torch.training.prior_module import PriorModule
 
 
 class DeviceTemperatureMonitor(pl.Callback):

@@ -152,6 +152,20 @@ def test_gradient_inside_a_chain_is_twice_the_probability_of_a_break():
     torch.testing.assert_close(prior.J.grad[prior.inside_chains], expected)
 
 
+def test_log_prob_by_sums_over_chains_is_that_of_the_copies():
+    qubits, chains = CouplingGraph.chimera(2), [(0, 4, 1), (5, 13, 8), (2, 18), (3,), (7,)]
+    prior = EmbeddedPrior(qubits, chains, sampler=GibbsSampler(2), num_samples=50).double()
+    negative, spins = prior.draw(), 2 * torch.rand(9, 5, dtype=F64) - 1
+    ways = [
+        prior.log_prob(spins, negative),
+        prior.layer.log_prob(prior.from_visible(spins), negative),
+    ]
+    torch.testing.assert_close(*ways)
+    parameters = [prior.h, prior.J]
+    gradients = [torch.autograd.grad(way.sum(), parameters) for way in ways]
+    torch.testing.assert_close(*gradients)
+
+
 def test_sampler_runs_once_per_backward_and_never_in_forward():
     sampler = Counting(ExactSampler())
     prior = prior_of(sampler=sampler, num_samples=8)

@@ -14,7 +14,7 @@ from torch import Tensor
 from qahm_torch.ising import Beta, CouplingGraph, Ising, exact_log_probs
 from qahm_torch.ising.exact import all_states
 from qahm_torch.nn.interface import Prior
-from qahm_torch.nn.prior import QuantumPriorLayer
+from qahm_torch.nn.prior import QuantumPriorLayer, check_spin_values
 from qahm_torch.samplers import LogZ, Sampler, Samples
 from qahm_torch.samplers.annealer import AnnealerSampler
 from qahm_torch.samplers.annealer.placement import grow, place
@@ -109,6 +109,7 @@ class EmbeddedPrior(Prior):
     num_samples = _of_layer("num_samples")
     chains = _of_layer("chains")
     chain_of: Tensor  # (N,), the visible spin that each qubit copies
+    pair_of: Tensor  # for each coupler between chains, the place of their pair in `_logical`
     leaders: Tensor  # (N_visible,), the first qubit of each chain
 
     def __init__(
@@ -134,6 +135,8 @@ class EmbeddedPrior(Prior):
         kept = [i for i, label in enumerate(graph.labels) if label in used]
         physical, _ = graph.subgraph(kept)
         self.register_buffer("chain_of", _chain_of(physical, self.embedding), persistent=False)
+        self._logical, pairs = _joined_chains(physical, self.chain_of)
+        self.register_buffer("pair_of", pairs, persistent=False)
         self.register_buffer("leaders", _leaders(physical, self.embedding), persistent=False)
         self.layer = QuantumPriorLayer(
             physical, sampler=sampler, num_samples=num_samples, persistent=persistent
@@ -207,7 +210,10 @@ class EmbeddedPrior(Prior):
         Raises:
             ValueError: If the spins are of a wrong shape, bits, NaN or beyond +-1.
         """
-        return self.layer.log_prob(self.from_visible(spins), negative)
+        self._check_visible(spins)
+        if not torch.compiler.is_compiling() and spins.device.type == "cpu":
+            check_spin_values(spins)
+        return -self._energy_of_copies(spins) - self.layer.log_partition(negative)
 
     def logical_log_prob(self, spins: Tensor) -> Tensor:
         r"""Returns the exact log-probability of visible spins among decoded samples.
@@ -326,6 +332,20 @@ class EmbeddedPrior(Prior):
                 "spins: the last dimension is the spin"
             )
 
+    def _energy_of_copies(self, spins: Tensor) -> Tensor:
+        r"""Returns E(s(u)) of visible spins, (*, N_visible) -> (*), by way of sums over chains.
+
+        There are far fewer of these than qubits, and far more data.
+        """
+        n, chain = self.num_visible, self.chain_of
+        inside, owner = self.inside_chains, chain[self.graph.edges[:, 0].to(chain.device)]
+        h = self.h.new_zeros(n).index_add(0, chain, self.h)
+        own = self.h.new_zeros(n).index_add(0, owner[inside], self.J[inside])
+        J = self.J.new_zeros(self._logical.num_edges)
+        J = J.index_add(0, self.pair_of.to(J.device), self.J[~inside])
+        spins = spins.to(h)
+        return Ising(self._logical, h, J).energy(spins) + spins.square() @ own
+
     def _votes(self, spins: Tensor) -> Tensor:
         r"""Returns the sums over chains, of shape (*, N_visible)."""
         zeros = spins.new_zeros(*spins.shape[:-1], self.num_visible)
@@ -348,6 +368,14 @@ class EmbeddedPrior(Prior):
 def _chain_of(graph: CouplingGraph, embedding: Sequence[Sequence[Hashable]]) -> Tensor:
     chain = {qubit: k for k, qubits in enumerate(embedding) for qubit in qubits}
     return torch.tensor([chain[label] for label in graph.labels])
+
+
+def _joined_chains(graph: CouplingGraph, chain_of: Tensor) -> tuple[CouplingGraph, Tensor]:
+    r"""Returns the graph of the chains that couplers join, and the edge of each such coupler."""
+    pairs = chain_of[graph.edges].sort(-1).values
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    edges, places = pairs.unique(dim=0, return_inverse=True)
+    return CouplingGraph(int(chain_of.max()) + 1, edges), places
 
 
 def _leaders(graph: CouplingGraph, embedding: Sequence[Sequence[Hashable]]) -> Tensor:

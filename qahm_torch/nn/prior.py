@@ -163,10 +163,15 @@ class QuantumPriorLayer(Prior):
             ValueError: If the spins are of a wrong shape, bits, NaN or beyond +-1.
         """
         self._check_spins(spins)
-        free_energy = self.free_energy(spins)
-        return -free_energy - log_partition(
-            self.h, self.J, self.log_z, lambda: self._negative_moments(negative)
-        )
+        return -self.free_energy(spins) - self.log_partition(negative)
+
+    def log_partition(self, negative: Tensor | Samples | None = None) -> Tensor:
+        r"""Returns `log_z`, a scalar, with the gradient of log Z by samples of the model.
+
+        Arguments:
+            negative: Samples of the model to use instead of calling the sampler, of shape (S, N).
+        """
+        return log_partition(self.h, self.J, self.log_z, lambda: self._negative_moments(negative))
 
     def energy(self, spins: Tensor) -> Tensor:
         r"""Returns the classical energies of shape (*) of all spins, of shape (*, N)."""

@@ -8,7 +8,7 @@ from test_samplers import p_value, seeded
 
 from qahm_torch import CouplingGraph, GibbsSampler
 from qahm_torch.ising import estimate_beta
-from qahm_torch.samplers import kernels
+from qahm_torch.samplers.kernels import plain
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_sparse_path_of_torch_draws_the_same_spins(monkeypatch, name):
     ising = SMALL_MODELS[name]()
     sampler = GibbsSampler(5, backend="torch")
     dense = sampler.sample(ising, 100, generator=seeded()).spins
-    monkeypatch.setattr(kernels, "DENSE_SPINS", 0)
-    monkeypatch.setattr(kernels, "DENSE_FRACTION", 2.0)
+    monkeypatch.setattr(plain, "DENSE_SPINS", 0)
+    monkeypatch.setattr(plain, "DENSE_FRACTION", 2.0)
     if ising.graph.num_edges == 0:
         pytest.skip("a graph without edges has no neighbors to gather")
     answer = sampler.sample(ising, 100, generator=seeded())

@@ -28,7 +28,7 @@ def ising(request):
 
 def run(ising, start, num_sweeps, seed=0, clamp=None):
     panels = arrange_panels(ising)
-    lanes = fill_lanes(start, panels, seed, clamp)
+    lanes = fill_lanes(start, panels, clamp, seeded(seed))
     sweep_lanes(lanes, panels, torch.ones(num_sweeps))
     return spins_of_lanes(lanes, *start.shape)
 
@@ -72,7 +72,7 @@ def test_spins_held_in_some_chains_stay_there_and_not_elsewhere(ising):
     frozen = torch.zeros(ising.num_spins, dtype=torch.bool)
     frozen[5] = True
     panels = arrange_panels(ising, frozen=frozen)
-    lanes = fill_lanes(start, panels, 0, clamp)
+    lanes = fill_lanes(start, panels, clamp, seeded())
     sweep_lanes(lanes, panels, torch.ones(20))
     spins = spins_of_lanes(lanes, *start.shape)
     assert torch.equal(spins[clamp != 0], start[clamp != 0])

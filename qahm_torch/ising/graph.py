@@ -130,7 +130,7 @@ class CouplingGraph:
     def __eq__(self, other: Any) -> bool:
         if not isinstance(other, CouplingGraph):
             return NotImplemented
-        return (
+        return self is other or (
             self.num_spins == other.num_spins
             and self.labels == other.labels
             and torch.equal(self.edges, other.edges)

@@ -191,6 +191,8 @@ class QuantumPriorLayer(Prior):
 
     def to_visible(self, spins: Tensor) -> Tensor:
         r"""Returns the visible spins (*, N_visible) of all spins (*, N)."""
+        if len(self.hidden_units.hidden) == 0:
+            return spins
         return spins[..., self.hidden_units.visible.to(spins.device)]
 
     @torch.no_grad()

@@ -53,7 +53,8 @@ class WakeSleep(PriorModule):
             seconds and, on the CPU, a C++ compiler; the random numbers are those of a run without.
 
     Raises:
-        ValueError: If a setting is out of its range.
+        ValueError: If a setting is out of its range; in training also if losses are to be compiled
+            and cannot be.
 
     References:
         | The wake-sleep algorithm for unsupervised neural networks (Hinton et al., 1995)
@@ -163,8 +164,22 @@ class WakeSleep(PriorModule):
 # Not an attribute of the module, which could then not be pickled.
 @cache
 def _compile(loss: Callable[..., Any]) -> Callable[..., Any]:
+    from torch._dynamo.exc import TorchDynamoException  # by which all its errors are known
+
     # On the CPU, torch's own random numbers are several times as fast as those of the compiler.
-    return torch.compile(loss, options={"fallback_random": True})
+    compiled = torch.compile(loss, options={"fallback_random": True})
+
+    def run(*arguments: Any, **settings: Any) -> Any:
+        try:
+            return compiled(*arguments, **settings)
+        except TorchDynamoException as error:
+            raise ValueError(
+                f"compile_losses is true, but {loss.__name__} cannot be compiled here "
+                f"({str(error).splitlines()[0]}); set it to false, or on the CPU install a C++ "
+                "compiler"
+            ) from error
+
+    return run
 
 
 def _unit_weights(machine: HelmholtzMachine, class_weight: float) -> Tensor | None:

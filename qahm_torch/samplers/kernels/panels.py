@@ -102,28 +102,34 @@ def arrange_panels(
     still = np.ones(size, np.bool_)
     still[:num_spins] = False if frozen is None else frozen.numpy()
     couplings = np.zeros(layout.size, np.float32)
-    couplings[layout.place] = np.tile(ising.J.detach().float().numpy(), 2)
+    one_way, other_way = np.split(layout.place, 2)
+    couplings[one_way] = couplings[other_way] = ising.J.detach().float().numpy()
     values, own = np.split(couplings, [layout.size - size * layout.num_rows])
     own = own.reshape(size, layout.num_rows)
     return Panels(offset, base_fields, layout.starts, layout.columns, values, own, still)
 
 
-def fill_lanes(spins: Tensor, panels: Panels, seed: int, clamp: Tensor | None = None) -> Lanes:
+def fill_lanes(
+    spins: Tensor,
+    panels: Panels,
+    clamp: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Lanes:
     r"""Returns chains in lanes.
 
     Arguments:
         spins: The spins of shape (S, N).
         panels: The model.
-        seed: Starts the random numbers of all chains.
         clamp: Spins to hold, of shape (S, N), besides those frozen; None for none.
+        generator: Seeds the random numbers of each chain.
     """
     size = len(panels.offset)
-    seeds = np.random.default_rng(seed).integers(-(2**31), 2**31, (len(spins), 4), dtype=np.int32)
+    seeds = torch.randint(-(2**31), 2**31, (len(spins), 4), generator=generator)
     nothing = np.zeros((1, 1, LANES), np.float32)
     hold = nothing if clamp is None else _in_lanes(-CERTAIN * clamp, size)
     return Lanes(
         _in_lanes(spins, size),
-        _in_lanes(torch.from_numpy(seeds), 4, torch.int32).view(np.uint32),
+        _in_lanes(seeds, 4, torch.int32).view(np.uint32),
         _aligned(hold),
         *np.zeros((2, -(-len(spins) // LANES), LANES)),
     )

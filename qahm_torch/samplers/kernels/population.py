@@ -110,8 +110,7 @@ class _CompiledPopulation(Population):
         self._kernels, self._ising, self._base, self._size = kernels, ising, base, spins.shape
         frozen, hold = _frozen(clamp)
         self._panels = kernels.arrange_panels(ising, base, frozen)
-        seed = int(torch.randint(2**63 - 1, (), generator=generator))
-        self._lanes = kernels.fill_lanes(spins, self._panels, seed, hold)
+        self._lanes = kernels.fill_lanes(spins, self._panels, hold, generator)
         # The sweeps keep energies up to date, once there are some.
         self._has_energies = False
         self.backend = "numba-sparse" if self._panels.own.shape[1] == 1 else "numba-tiles"

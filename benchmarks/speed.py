@@ -32,6 +32,8 @@ NANO = 1e9
 # Peers run a fraction of the sweeps, which takes long enough as it is.
 SLOWER = {"SimulatedAnnealingSampler": 10, "qahm_torch, plain torch": 20}
 SLOWER |= {"BlockSampler": 40, "thrml": 40}
+# What is measured again by itself on request.
+QUICK = ("first_call_seconds", "nanoseconds_per_multiply_add")
 # The threads of one sampler go on waiting for work for a while, at the cost of the next.
 PAUSE = 0.3
 
@@ -81,20 +83,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "speed.json")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
-        "--first_call", action="store_true", help="Measure first calls only, and keep the rest."
+        "--quick",
+        action="store_true",
+        help="Measure first calls and the product of matrices only, and keep the rest.",
     )
     settings = parser.parse_args(arguments)
     torch.manual_seed(0)
-    if settings.first_call:
-        report = json.loads(settings.output.read_text())
-        write_json(settings.output, {**report, "first_call_seconds": first_call()})
-        return
     report: dict[str, Any] = {
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0],
         "first_call_seconds": first_call(),
+        "nanoseconds_per_multiply_add": matrix_product(),
         "cases": {},
     }
+    if settings.quick:
+        kept = json.loads(settings.output.read_text())
+        write_json(settings.output, {**report, **{k: kept[k] for k in kept if k not in QUICK}})
+        return
     for name, case in cases().items():
         report["cases"][name] = measure(case, settings.repeats)
         print(name, report["cases"][name]["nanoseconds_per_update"], flush=True)
@@ -211,6 +216,16 @@ def first_call() -> dict[str, float]:
             "import_after_torch": seconds(imports.format("")),
             "import_and_samplers_after_torch": seconds(imports.format("\nqahm_torch.samplers")),
         }
+
+
+def matrix_product() -> float:
+    r"""Returns the time of a multiply-add in a product of matrices, the floor of dense models."""
+    a, times = torch.randn(2048, 2048), []
+    for _ in range(20):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return NANO * median(times) / len(a) ** 3
 
 
 def figure(results: dict[str, Any]) -> plt.Figure:

@@ -153,7 +153,9 @@ def _speed() -> list[str]:
         "Speed of `GibbsSampler`: nanoseconds per update of one spin in one chain, and how many",
         "times as long others take in the same process on the same models; medians of whole",
         "calls of tens of sweeps, of which the slower ones run fewer",
-        f"(`python -m benchmarks`, {report['threads']} threads; the C++ sampler has one).",
+        f"(`python -m benchmarks`, {report['threads']} threads; the C++ sampler has one). In a",
+        "product of large matrices, the 256 multiply-adds of an update of K256 take",
+        f"{256 * report['nanoseconds_per_multiply_add']:.1f} ns here.",
         "",
         "| model | ns | " + " | ".join(peers) + " |",
         "| --- " * (2 + len(peers)) + "|",
@@ -274,6 +276,9 @@ def _device_checks() -> list[str]:
         f" {rms['no drift']:.3f} | `python benchmarks/temperature.py` |",
         "| client overhead of an embedded 60-clique, 1000 reads: `AnnealerSampler`, stock client"
         f" | {extra['annealer_sampler']:.0f} ms, {extra['stock_client']:.0f} ms"
+        " | `python benchmarks/client_overhead.py` |",
+        "| simulated annealer, 1000 reads of an embedded 60-clique on Pegasus-16 |"
+        f" {overhead['simulated_annealer_milliseconds']:.0f} ms"
         " | `python benchmarks/client_overhead.py` |",
         f"| faults of the service survived: cases, hangs, wrong samples | {totals['cases']},"
         f" {totals['hangs']}, {totals['wrong_samples']} | `python benchmarks/faults.py` |",

@@ -94,14 +94,25 @@ def test_a_configuration_says_what_its_run_will_cost(tmp_path, capsys):
 
 def test_the_shipped_configuration_can_be_asked(capsys):
     assert qahm("device", "--config", str(ANNEALER)) == 0
-    assert "ms of QPU time for 256 samples" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "ms of QPU time for 256 samples" in told
+    assert "min for 720 updates" in told  # 60 epochs of 1197 images by 100
 
 
-def test_a_number_of_steps_in_the_configuration_is_that_of_the_plan(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("ends", "updates"),
+    [
+        ({"max_steps": 77, "max_epochs": None}, 77),
+        ({"max_steps": 77}, 8),  # 2 epochs of 400 images by 100
+        ({"max_steps": 5}, 5),
+        ({"max_epochs": None}, 4000),  # Lightning's 1000 epochs
+    ],
+)
+def test_updates_are_those_of_the_configuration(ends, updates, tmp_path, capsys):
     config = annealer_config()
-    config["trainer"]["max_steps"] = 77
+    config["trainer"].update(ends)
     assert qahm("device", "--config", write_config(tmp_path, config)) == 0
-    assert "min for 77 updates" in capsys.readouterr().out
+    assert f"min for {updates} updates" in capsys.readouterr().out
 
 
 # Errors

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import nn
@@ -20,6 +21,9 @@ from qahm_torch.samplers.annealer.chip import Chip
 DEVICES = {"simulated": "qahm_torch.SimulatedAnnealer", "qpu": "dwave.system.DWaveSampler"}
 SIZES = [8, 16, 32, 60, 64, 100]
 MINUTE = 60.0
+TYPICAL_UPDATES = 1000
+# What Lightning takes where a configuration sets no end.
+DEFAULT_EPOCHS = 1000
 
 
 def run(arguments: list[str]) -> None:
@@ -32,8 +36,9 @@ def run(arguments: list[str]) -> None:
 def describe(settings: Any) -> dict[str, Any]:
     r"""Returns the report on a device, or on the device of a configuration."""
     if settings.config is not None:
-        prior = _prior_of(settings.config)
-        updates = settings.num_updates or _updates_of(settings.config) or 1000
+        config = _read(settings.config)
+        prior = _prior_of(config, settings.config)
+        updates = settings.num_updates or _updates_of(config, settings.config)
         chip = _opened(prior.sampler)
         plans = [_plan(prior.sampler, prior.graph, prior.num_samples, updates)]
         return {"chip": _chip(chip), "plans": plans}
@@ -44,7 +49,7 @@ def describe(settings: Any) -> dict[str, Any]:
     sampler = AnnealerSampler(
         spec, copies=settings.copies, policy=RetryPolicy(timeout=settings.timeout)
     )
-    chip, updates = _opened(sampler), settings.num_updates or 1000
+    chip, updates = _opened(sampler), settings.num_updates or TYPICAL_UPDATES
     plans = [
         _plan(sampler, CouplingGraph.complete(n), settings.num_samples, updates)
         for n in settings.num_spins or SIZES
@@ -86,7 +91,11 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--copies", type=int, default=1, help="Copies per programming.")
     parser.add_argument("--num_samples", type=int, default=1000, help="Samples per update.")
     parser.add_argument(
-        "--num_updates", type=int | None, default=None, help="The updates of a run."
+        "--num_updates",
+        type=int | None,
+        default=None,
+        help="The updates of a run; by default those of the configuration, or else "
+        f"{TYPICAL_UPDATES}.",
     )
     parser.add_argument("--timeout", type=float, default=60.0, help="Seconds to wait.")
     parser.add_argument("--json", action="store_true", help="Print JSON.")
@@ -167,25 +176,40 @@ def _line(plan: dict[str, Any]) -> str:
     )
 
 
-def _prior_of(path: str) -> Any:
+def _prior_of(config: dict[str, Any], path: str) -> Any:
     r"""Builds the prior of a training configuration, without the rest of the model."""
-    specs = [s for s in _mappings(_read(path)) if "sampler" in s.get("init_args", {})]
+    specs = [s for s in _mappings(config) if "sampler" in s.get("init_args", {})]
     specs = [s for s in specs if _is_annealer(s["init_args"]["sampler"])]
     if not specs:
         raise ValueError(f"{path} has no prior with a qahm_torch.AnnealerSampler as its sampler")
+    return _built(nn.Module, "prior", specs[0], path)
+
+
+def _updates_of(config: dict[str, Any], path: str) -> int:
+    r"""Returns the updates of a run, for which the data may have to be loaded."""
+    trainer = config.get("trainer", {})
+    steps, epochs = (trainer.get(name) or -1 for name in ("max_steps", "max_epochs"))
+    if steps > 0 and epochs < 0:
+        return int(steps)
+    if "data" not in config:
+        raise ValueError(f"{path} has no data to count the updates of: give --num_updates")
+    data = _built(pl.LightningDataModule, "data", config["data"], path)
+    data.prepare_data()
+    data.setup("fit")
+    updates = len(data.train_dataloader()) * (epochs if epochs > 0 else DEFAULT_EPOCHS)
+    return min(updates, steps) if steps > 0 else updates
+
+
+def _built(kind: type, name: str, spec: dict[str, Any], path: str) -> Any:
+    r"""Builds an object of a training configuration."""
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(nn.Module, "prior", fail_untyped=False)
+    parser.add_subclass_arguments(kind, name, fail_untyped=False)
     try:
-        parsed = parser.parse_object({"prior": specs[0]})
+        parsed = parser.parse_object({name: spec})
     except ArgumentError as error:
-        raise ValueError(f"{path}: the prior does not fit: {error}") from error
+        raise ValueError(f"{path}: the {name} does not fit: {error}") from error
     instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
-    return instantiate(parsed).prior
-
-
-def _updates_of(path: str) -> int | None:
-    steps = _read(path).get("trainer", {}).get("max_steps")
-    return steps if isinstance(steps, int) and steps > 0 else None
+    return getattr(instantiate(parsed), name)
 
 
 def _read(path: str) -> dict[str, Any]:

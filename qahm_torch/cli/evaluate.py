@@ -81,7 +81,11 @@ def measure(trained: Trained, settings: Any) -> dict[str, Any]:
         "checkpoint": str(trained.checkpoint),
         "training": _training(trained.folder),
         "num_test": len(noisy),
-        "prior": {"log_z": log_z._asdict()},
+        "prior": {
+            "num_spins": machine.prior.graph.num_spins,
+            "num_visible": machine.prior.num_visible,
+            "log_z": log_z._asdict(),
+        },
         "likelihood": _likelihood(trained, noisy, log_z, settings.num_particles),
         "reconstruction_mse": {
             f"hidden_layer_{k}": {

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from qahm_torch.ising import Ising
 from qahm_torch.samplers.base import Sampler, Samples, check_request
+from qahm_torch.samplers.kernels.backends import check_backend
 from qahm_torch.samplers.kernels.plain import logistic_noise
-from qahm_torch.samplers.kernels.population import Population, check_backend, populate
+from qahm_torch.samplers.kernels.population import Population, populate
 
 MIN_POPULATION = 512
 # States of the chains that the means of the independent spins are taken from.

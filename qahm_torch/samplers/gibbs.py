@@ -11,7 +11,8 @@ from torch import Tensor
 
 from qahm_torch.ising import Ising
 from qahm_torch.samplers.base import Sampler, Samples, check_request
-from qahm_torch.samplers.kernels.population import check_backend, populate
+from qahm_torch.samplers.kernels.backends import check_backend
+from qahm_torch.samplers.kernels.population import populate
 
 
 class GibbsSampler(Sampler):

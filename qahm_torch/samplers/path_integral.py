@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["PathIntegralSampler"]
 
-import warnings
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from qahm_torch.ising import Ising
 from qahm_torch.samplers.base import Sampler, Samples, check_request
 from qahm_torch.samplers.kernels import worldlines
-from qahm_torch.samplers.kernels.population import check_backend
+from qahm_torch.samplers.kernels.backends import check_backend, compiled_form
 
 
 class PathIntegralSampler(Sampler):
@@ -50,7 +49,7 @@ class PathIntegralSampler(Sampler):
         ValueError: If `num_sweeps` is not positive or there is no such backend; in `sample` if
             the transverse field is not finite, `state` holds another number of chains than samples
             are asked for, or the backend is "numba" and the model not on the CPU.
-        ImportError: In `sample` if the backend is "numba" and numba does not work.
+        RuntimeError: In `sample` if the backend is "numba" and numba does not work.
 
     References:
         | Application of a continuous time cluster algorithm to the two-dimensional random quantum
@@ -83,16 +82,16 @@ class PathIntegralSampler(Sampler):
     ) -> Samples:
         check_request(ising, num_samples, clamp)
         _check_gamma(ising)
-        kernel, backend = _kernel(ising.h.device, self.backend)
+        kernel = compiled_form("compiled_worldlines", ising.h.device, self.backend)
         fields = worldlines.arrange_fields(ising)
         lines = _start(fields, num_samples, state, generator)
         if clamp is None:
             clamp = lines.new_zeros(ising.num_spins)
         clamp = clamp.to(lines).expand(num_samples, -1)
         lines[..., 0] = torch.where(clamp == 0, lines[..., 0], clamp)
-        lines = kernel.run_lines(lines, fields, clamp, self.num_sweeps, generator)
+        lines = (kernel or worldlines).run_lines(lines, fields, clamp, self.num_sweeps, generator)
         info: dict[str, Any] = {
-            "backend": backend,
+            "backend": "torch" if kernel is None else "numba",
             "num_sweeps": self.num_sweeps,
             "num_kinks": float((lines[..., 1:] < 1).sum() / clamp.numel()),
         }
@@ -105,21 +104,6 @@ def _check_gamma(ising: Ising) -> None:
         raise ValueError(
             f"gamma[{index}] is {float(ising.gamma[index])}, but a transverse field is finite"
         )
-
-
-def _kernel(device: torch.device, backend: str) -> tuple[Any, str]:
-    if backend == "torch" or (backend == "auto" and device.type != "cpu"):
-        return worldlines, "torch"
-    if device.type != "cpu":
-        raise ValueError(f"backend 'numba' runs on the CPU, but the model is on {device}")
-    try:
-        from qahm_torch.samplers.kernels import compiled_worldlines
-    except ImportError as error:
-        if backend == "numba":
-            raise
-        warnings.warn(f"numba does not work, so sampling is slow: {error}", stacklevel=4)
-        return worldlines, "torch"
-    return compiled_worldlines, "numba"
 
 
 def _start(

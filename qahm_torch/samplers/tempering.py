@@ -12,7 +12,8 @@ from torch import Tensor
 
 from qahm_torch.ising import Ising
 from qahm_torch.samplers.base import Sampler, Samples, check_request
-from qahm_torch.samplers.kernels.population import check_backend, populate
+from qahm_torch.samplers.kernels.backends import check_backend
+from qahm_torch.samplers.kernels.population import populate
 
 # The chains that cool down to tell where the temperatures of the ladders should be.
 NUM_PILOT_CHAINS = 64

@@ -2,11 +2,9 @@ r"""Populations of chains run by heat bath: by kernels for the CPU or for CUDA, 
 
 from __future__ import annotations
 
-__all__ = ["Population", "check_backend", "populate"]
+__all__ = ["Population", "populate"]
 
-import functools
 import os
-import warnings
 from abc import ABC, abstractmethod
 from types import ModuleType
 
@@ -14,9 +12,8 @@ import torch
 from torch import Tensor
 
 from qahm_torch.ising import Ising
+from qahm_torch.samplers.kernels.backends import compiled_form
 from qahm_torch.samplers.kernels.plain import arrange, logistic_noise, random_spins, sweep_
-
-BACKENDS = ("auto", "numba", "torch", "triton")
 
 
 class Population(ABC):
@@ -78,7 +75,10 @@ def populate(
         ValueError: If `state` is not of S chains, or the model not on the device of the backend.
         RuntimeError: If what the backend needs does not work here.
     """
-    kernels = _cuda_kernels(ising) if backend == "triton" else _kernels_for(ising, backend)
+    if backend == "triton":
+        kernels: ModuleType | None = _cuda_kernels(ising)
+    else:
+        kernels = compiled_form("panels", ising.h.device, backend)
     ising = Ising(ising.graph, ising.h.detach(), ising.J.detach())
     spins = _start(ising, num_chains, state, generator)
     if clamp is not None:
@@ -89,12 +89,6 @@ def populate(
     if backend == "triton":
         return _TritonPopulation(kernels, ising, spins, base, clamp, generator)
     return _CompiledPopulation(kernels, ising, spins, base, clamp, generator)
-
-
-def check_backend(backend: str) -> None:
-    r"""Raises ValueError if there is no such backend."""
-    if backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}; it is one of {', '.join(map(repr, BACKENDS))}")
 
 
 class _CompiledPopulation(Population):
@@ -233,18 +227,6 @@ class _TorchPopulation(Population):
         return noise if self._hold is None else torch.where(self._hold.isnan(), noise, self._hold)
 
 
-def _kernels_for(ising: Ising, backend: str) -> ModuleType | None:
-    on_cpu = ising.h.device.type == "cpu"
-    if backend == "torch" or (backend == "auto" and not on_cpu):
-        return None
-    if not on_cpu:
-        raise ValueError(f"backend 'numba' runs on the CPU, but the model is on {ising.h.device}")
-    kernels, trouble = _compiled_kernels()
-    if kernels is None and backend == "numba":
-        raise RuntimeError(f"backend 'numba' does not work here: {trouble}")
-    return kernels
-
-
 def _cuda_kernels(ising: Ising) -> ModuleType:
     device = ising.h.device.type
     if device != "cuda" and not os.environ.get("TRITON_INTERPRET"):
@@ -254,17 +236,6 @@ def _cuda_kernels(ising: Ising) -> ModuleType:
     except ImportError as error:
         raise RuntimeError(f"backend 'triton' does not work here: {error}") from error
     return cuda
-
-
-@functools.cache
-def _compiled_kernels() -> tuple[ModuleType | None, str]:
-    try:
-        from qahm_torch.samplers.kernels import panels
-    except Exception as error:  # whatever numba may raise where it does not fit the machine
-        trouble = f"{type(error).__name__}: {error}"
-        warnings.warn(f"numba does not work, so sampling is slow: {trouble}", stacklevel=4)
-        return None, trouble
-    return panels, ""
 
 
 def _start(

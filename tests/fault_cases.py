@@ -200,6 +200,18 @@ def _listings() -> list[Case]:
         ),
         Case("lost submission, listing drops once", faults=(lost, _once("list", "drop"))),
         Case(
+            "lost submission, listed late",
+            faults=(lost, _once("list", "empty_list", times=3)),
+            settings={"settle": 1.0},
+        ),
+        Case(
+            "lost submission, not listed until the deadline",
+            "SubmissionUnknownError",
+            (lost, _ever("list", "empty_list")),
+            unknown,
+            settings={"settle": 60.0, "timeout": 0.5},
+        ),
+        Case(
             "lost submission, unknown to the service",
             faults=(lost, _ever("list", "empty_list")),
             billed=2,

@@ -76,6 +76,7 @@ class Case:
     @property
     def policy(self) -> RetryPolicy:
         quick = {"timeout": 1.5, "request_timeout": 0.6, "retries": 2, "backoff": 0.01}
+        quick["settle"] = 0.05
         return RetryPolicy(**{**quick, **self.settings})
 
     def more_patient(self) -> Case:

@@ -41,7 +41,7 @@ def device_of(service, **options):
 
 
 def annealer(service, **settings):
-    policy = RetryPolicy(timeout=0.5, request_timeout=0.2, retries=1, backoff=0.01)
+    policy = RetryPolicy(timeout=0.5, request_timeout=0.2, retries=1, backoff=0.01, settle=0.05)
     return AnnealerSampler(device_of(service), **{"beta": 2.0, "policy": policy, **settings})
 
 

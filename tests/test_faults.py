@@ -142,7 +142,9 @@ def service(monkeypatch, tmp_path):
 
 
 def module_on(service, **settings):
-    policy = RetryPolicy(timeout=2, request_timeout=1, retries=1, backoff=0.01, cooldown=600)
+    policy = RetryPolicy(
+        timeout=2, request_timeout=1, retries=1, backoff=0.01, settle=0.05, cooldown=600
+    )
     device = DWaveSampler(**service.client_options())
     sampler = AnnealerSampler(device, beta=2.0, policy=policy, misfit_tolerance=9, **settings)
     return WakeSleep(small_machine(sampler))

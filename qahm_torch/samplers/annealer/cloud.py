@@ -74,8 +74,8 @@ class CloudDevice(Device):
     *What is tried again.* Whatever cannot have started a second run: a submission that did not
     reach the service or that it refused for now (429), polls and loads. Where a submission may or
     may not have arrived, the service is asked for a problem of its label. If it has one, that one
-    goes on; if it has none, the problem is submitted again; if it does not say,
-    `SubmissionUnknownError` ends the matter.
+    goes on; if it has none for the time `settle` of the policy, the problem is submitted again; if
+    it does not say, or there is no time to wait, `SubmissionUnknownError` ends the matter.
 
     Arguments:
         sampler: The sampler. Its own submission threads are not used, so that dead ones, or a fork
@@ -182,8 +182,17 @@ class CloudDevice(Device):
         return status
 
     def _find_lost(self, label: str, trouble: _Trouble, clock: Clock) -> str | None:
+        r"""Returns the id of a problem that may have arrived, None once it surely has not."""
+        settling, pause = Clock(self.policy.settle), PAUSES[0]
         try:
-            return self.find(label, clock)
+            while True:
+                found = self.find(label, clock)
+                if found is not None or settling.left <= 0:
+                    return found
+                if clock.left <= 0:
+                    raise DeadlineError(f"no problem of its label in {clock.timeout:g} s")
+                clock.sleep(min(pause, settling.left))
+                pause = min(2 * pause, PAUSES[1])
         except AnnealerError as error:
             reason = str(error)
         raise SubmissionUnknownError(

@@ -101,6 +101,8 @@ class RetryPolicy:
         retries: How often a step that failed is tried again; waiting for a problem that has been
             accepted is not limited by it, only by `timeout`.
         backoff: The wait before the first retry, which doubles from one to the next.
+        settle: How long a submission that may or may not have arrived is looked for before it is
+            made again. A service that lists a problem later than that may bill it twice.
         cooldown: Where there is a fallback sampler, how long it stands in before the device is
             tried again.
 
@@ -112,13 +114,14 @@ class RetryPolicy:
     request_timeout: float = 30.0
     retries: int = 4
     backoff: float = 0.5
+    settle: float = 10.0
     cooldown: float = 60.0
 
     def __post_init__(self) -> None:
         for name in ("timeout", "request_timeout"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but a time is positive")
-        for name in ("retries", "backoff", "cooldown"):
+        for name in ("retries", "backoff", "settle", "cooldown"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it is not negative")
 

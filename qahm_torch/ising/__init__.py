@@ -8,6 +8,7 @@ from qahm_torch.ising.exact import (
 )
 from qahm_torch.ising.graph import CouplingGraph
 from qahm_torch.ising.log_partition import log_partition
+from qahm_torch.ising.merging import merge_tied
 from qahm_torch.ising.model import Ising, Moments, moments
 from qahm_torch.ising.temperature import (
     Beta,
@@ -28,6 +29,7 @@ __all__ = [
     "exact_log_probs",
     "exact_moments",
     "log_partition",
+    "merge_tied",
     "moments",
     "thermal_misfit",
 ]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from qahm_torch.ising import Beta, CouplingGraph, Ising, estimate_beta, thermal_misfit
+from qahm_torch.ising import Beta, CouplingGraph, Ising, thermal_misfit
 from qahm_torch.ising.temperature import estimate_beta_two_scales
 from qahm_torch.samplers.annealer.archive import AnswerArchive
 from qahm_torch.samplers.annealer.chip import Chip
@@ -28,14 +28,13 @@ from qahm_torch.samplers.annealer.records import Lost, unanswered
 from qahm_torch.samplers.annealer.run import Gathered, Run, Runner, collect
 from qahm_torch.samplers.annealer.settings import AnnealSettings, RetryPolicy
 from qahm_torch.samplers.annealer.site import Site, SiteSettings
+from qahm_torch.samplers.annealer.temperature import measure_heat
 from qahm_torch.samplers.base import Sampler, Samples, Submission, check_request
 from qahm_torch.samplers.gibbs import GibbsSampler
 
 # About what published schedules give for present machines, and weak enough for all ranges.
 TYPICAL_BETA = 6.0
 CALIBRATIONS = 3
-# In this field, heat flips 1 spin in 400, and errors of reading about 1 in 1000.
-CUTOFF = 3.0
 CALIBRATION_READS = 1000
 CALIBRATED = 0.05
 
@@ -396,7 +395,7 @@ class AnnealerSampler(Sampler):
         for _ in range(CALIBRATIONS):
             runs = runner.start(site, ising, reads, None, None, generator, purpose="calibration")
             gathered = self._gather(runs, ising, reads, None, generator)
-            measured = self._measured(ising, runs[0], gathered.spins)
+            measured = _in_device_units(measure_heat(ising, gathered.spins).ratio, runs[0])
             site.tracker.restart(measured)
             if abs(math.log(site.tracker.beta.value / runs[0].program.beta)) < CALIBRATED:
                 return
@@ -440,13 +439,14 @@ class AnnealerSampler(Sampler):
         r"""Measures the temperature of samples, takes it into the filter and warns."""
         if not (ising.h.any() or ising.J.any()):
             return {}
-        measured = self._measured(ising, run, spins)
+        heat = measure_heat(ising, spins)
+        measured = _in_device_units(heat.ratio, run)
         # What was clipped is another model, of which the samples tell no temperature of this one.
         whole = run.program.num_clipped == 0
         if self.beta == "auto" and whole and site.tracker.update(measured):
             self._warn("jump", f"beta of {self.chip.name} has jumped to {measured.value:.3g}")
-        ratio = measured.value * run.program.scale / run.program.beta
-        misfit, scatter = thermal_misfit(ising, spins.to(ising.h), min(max(ratio, 0.0), 1e3))
+        beta = min(max(heat.ratio.value, 0.0), 1e3)
+        misfit, scatter = thermal_misfit(heat.ising, heat.spins, beta)
         if misfit > max(self.misfit_tolerance, scatter):
             self._warn(
                 "misfit",
@@ -459,11 +459,6 @@ class AnnealerSampler(Sampler):
             "beta_measured_stderr": measured.stderr,
             "thermal_misfit": misfit,
         }
-
-    def _measured(self, ising: Ising, run: Run, spins: Tensor) -> Beta:
-        ratio = estimate_beta(ising, spins.to(ising.h), cutoff=CUTOFF)
-        unit = run.program.beta / run.program.scale
-        return Beta(ratio.value * unit, ratio.stderr * unit)
 
     def _is_resting(self) -> bool:
         return self.fallback is not None and time.monotonic() < self._resting_until
@@ -507,6 +502,11 @@ class AnnealerSampler(Sampler):
     def __deepcopy__(self, memo: dict[int, Any]) -> AnnealerSampler:
         # There is one device and one account, whoever holds a copy of the model.
         return self
+
+
+def _in_device_units(ratio: Beta, run: Run) -> Beta:
+    unit = run.program.beta / run.program.scale
+    return Beta(ratio.value * unit, ratio.stderr * unit)
 
 
 def _telling_scale(ising: Ising, spins: Tensor) -> float:

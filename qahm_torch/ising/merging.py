@@ -47,9 +47,8 @@ def merge_tied(ising: Ising, spins: Tensor, tie: float) -> tuple[Ising, Tensor]:
     pairs, place = ends[between].unique(dim=0, return_inverse=True)
     h = ising.h.new_zeros(count).index_add(0, group, ising.h)
     J = ising.J.new_zeros(len(pairs)).index_add(0, place, ising.J[between])
-    first = torch.arange(n, device=group.device).flip(0)
-    leaders = torch.empty(count, dtype=torch.long, device=group.device)
-    leaders[group.flip(0)] = first  # the last to be written is the first spin of its set
+    spins_in_order = torch.arange(n, device=group.device)
+    leaders = spins_in_order.new_full((count,), n).scatter_reduce(0, group, spins_in_order, "amin")
     votes = spins.new_zeros(len(spins), count).index_add(1, group.to(spins.device), spins)
     merged = (votes + spins[:, leaders.to(spins.device)] / 2).sign()
     return Ising(CouplingGraph(count, pairs), h, J), merged

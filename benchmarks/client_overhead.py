@@ -27,10 +27,10 @@ from urllib.parse import urlsplit
 import torch
 
 import qahm_torch as qt
+from qahm_torch.annealer.program import program
+from qahm_torch.device.door import Job
+from qahm_torch.device.protocol import Wiring, encode_problem
 from qahm_torch.evaluation import write_json
-from qahm_torch.samplers.annealer.device import Job
-from qahm_torch.samplers.annealer.program import program
-from qahm_torch.samplers.annealer.protocol import Wiring, encode_problem
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 

@@ -24,6 +24,7 @@ import pytorch_lightning as pl
 import torch
 
 import qahm_torch as qt
+from qahm_torch.data import MNIST16
 from qahm_torch.evaluation import (
     bits_per_dimension,
     estimate_log_z,
@@ -32,7 +33,7 @@ from qahm_torch.evaluation import (
     save_figure,
     write_json,
 )
-from qahm_torch.training import MNIST16, WakeSleep
+from qahm_torch.training import WakeSleep
 
 PRIORS = {
     "factorial": lambda: qt.CouplingGraph(60, []),

@@ -1,99 +1,59 @@
 r"""Generative models in PyTorch with a quantum annealer, or a simulated one, inside.
 
 Names load when they are first used, so that `import qahm_torch` costs nothing, and a broken
-optional package does not take down what has no use for it.
+optional package does not take down what has no use for it. Whatever is in the face of a room below
+is here, too.
 """
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qahm_torch.ising import CouplingGraph, Ising, log_partition
-    from qahm_torch.losses import ReweightedLoss, reweighted_wake_loss, sleep_loss, wake_loss
-    from qahm_torch.nn import (
-        BeliefNetwork,
-        Concatenated,
-        ContinuousSpins,
-        DiscretizedLogistic,
-        EmbeddedPrior,
-        HelmholtzMachine,
-        OneHot,
-        QuantumPriorLayer,
-        Spins,
-        VisibleDistribution,
-    )
-    from qahm_torch.samplers import (
-        AnnealedSampler,
-        AnnealerError,
-        AnnealerSampler,
-        AnnealerWarning,
-        AnnealSettings,
-        DimodSampler,
-        ExactSampler,
-        GibbsSampler,
-        LogZ,
-        PathIntegralSampler,
-        ReplaySampler,
-        RetryPolicy,
-        Sampler,
-        Samples,
-        SimulatedAnnealer,
-        TemperingSampler,
-        estimate_log_z,
-    )
+    from qahm_torch import data as data
+    from qahm_torch import device as device
+    from qahm_torch import evaluation as evaluation
+    from qahm_torch import testing as testing
+    from qahm_torch import training as training
+    from qahm_torch.annealer import *
+    from qahm_torch.device import *
+    from qahm_torch.ising import *
+    from qahm_torch.nn import *
+    from qahm_torch.objectives import *
+    from qahm_torch.priors import *
+    from qahm_torch.samplers import *
+    from qahm_torch.simulator import *
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-__all__ = [
-    "AnnealSettings",
-    "AnnealedSampler",
-    "AnnealerError",
-    "AnnealerSampler",
-    "AnnealerWarning",
-    "BeliefNetwork",
-    "Concatenated",
-    "ContinuousSpins",
-    "CouplingGraph",
-    "DimodSampler",
-    "DiscretizedLogistic",
-    "EmbeddedPrior",
-    "ExactSampler",
-    "GibbsSampler",
-    "HelmholtzMachine",
-    "Ising",
-    "LogZ",
-    "OneHot",
-    "PathIntegralSampler",
-    "QuantumPriorLayer",
-    "ReplaySampler",
-    "RetryPolicy",
-    "ReweightedLoss",
-    "Sampler",
-    "Samples",
-    "SimulatedAnnealer",
-    "Spins",
-    "TemperingSampler",
-    "VisibleDistribution",
-    "estimate_log_z",
-    "log_partition",
-    "reweighted_wake_loss",
-    "sleep_loss",
-    "wake_loss",
-]
-
-_ROOMS = ("ising", "samplers", "nn", "losses", "evaluation", "training")
+# From what loads at once to what takes a second.
+_FACES = ("ising", "nn", "samplers", "priors", "objectives", "device", "annealer", "simulator")
+_ROOMS = (*_FACES, "data", "evaluation", "testing", "training")
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"qahm_torch.{name}")
-    if name in __all__:
-        for room in _ROOMS:
-            module = importlib.import_module(f"qahm_torch.{room}")
-            if name in module.__all__:
-                return getattr(module, name)
+    if name == "__all__":
+        return [public for room in _FACES for public in _public(_room(room))]
+    for room in _FACES if not name.startswith("_") else ():
+        if name in _public(_room(room)):
+            return getattr(_room(room), name)
     raise AttributeError(f"module 'qahm_torch' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__, *_ROOMS])
+    return sorted([*__getattr__("__all__"), *_ROOMS, "__version__"])
+
+
+def _room(name: str) -> ModuleType:
+    return importlib.import_module(f"qahm_torch.{name}")
+
+
+def _public(room: ModuleType) -> list[str]:
+    r"""Returns the names that a room's face hands on."""
+    return [
+        name
+        for name, value in vars(room).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    ]

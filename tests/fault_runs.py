@@ -30,7 +30,8 @@ from dwave.system import DWaveSampler
 from models import random_ising
 
 from qahm_torch import AnnealerError, AnnealerSampler, CouplingGraph, Ising, RetryPolicy, Samples
-from qahm_torch.samplers.annealer import Chip, ReplaySampler
+from qahm_torch.annealer import ReplaySampler
+from qahm_torch.device import Chip
 
 READS = 20
 TOKEN = "TEST-loopback-token"

@@ -23,9 +23,9 @@ from qahm_torch import (
     SimulatedAnnealer,
 )
 from qahm_torch.cli import main
+from qahm_torch.data import OptDigits
 from qahm_torch.evaluation import read_metrics
 from qahm_torch.ising import all_states, exact_log_probs
-from qahm_torch.training import OptDigits
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -36,7 +36,12 @@ class Counting(Sampler):
     def __init__(self, child):
         self.child, self.calls = child, 0
 
-    def sample(self, ising, num_samples, **kwargs):
+    keeps_chains = True
+
+    def _resumes(self, chains):
+        return self.child._resumes(chains)
+
+    def _sample(self, ising, num_samples, **kwargs):
         self.calls += 1
         return self.child.sample(ising, num_samples, **kwargs)
 
@@ -56,7 +61,7 @@ class BilledDevice(SimulatedAnnealer):
 class Weighted(Sampler):
     r"""Answers with each state once, weighted by its exact probability."""
 
-    def sample(self, ising, num_samples, **kwargs):
+    def _sample(self, ising, num_samples, **kwargs):
         ising = ising.detach()
         return Samples(all_states(ising.num_spins), weights=exact_log_probs(ising).exp())
 
@@ -64,7 +69,7 @@ class Weighted(Sampler):
 class Hot(Sampler):
     r"""Samples exactly, at an inverse temperature of 2 where it should be 1."""
 
-    def sample(self, ising, num_samples, **kwargs):
+    def _sample(self, ising, num_samples, **kwargs):
         return ExactSampler().sample(ising.detach().scaled(2.0), num_samples)
 
 

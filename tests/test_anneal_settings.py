@@ -2,7 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from qahm_torch.samplers.annealer import AnnealSettings, RetryPolicy
+from qahm_torch.annealer import AnnealSettings
+from qahm_torch.device import RetryPolicy
 
 CHIP = SimpleNamespace(
     name="chip",

@@ -26,7 +26,7 @@ from qahm_torch import (
     Sampler,
     SimulatedAnnealer,
 )
-from qahm_torch.samplers.annealer import BudgetError, DeadlineError, PlacementError, RangeError
+from qahm_torch.device import BudgetError, DeadlineError, PlacementError, RangeError
 
 SPEC = {
     "class_path": "qahm_torch.SimulatedAnnealer",

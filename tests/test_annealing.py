@@ -5,8 +5,8 @@ from test_samplers import p_value, seeded
 
 from qahm_torch import AnnealedSampler, CouplingGraph, GibbsSampler, Ising
 from qahm_torch.ising import all_states, exact_log_partition
+from qahm_torch.kernels.population import populate
 from qahm_torch.samplers.annealing import annealing_path
-from qahm_torch.samplers.kernels.population import populate
 
 
 def two_modes():

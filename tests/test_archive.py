@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from qahm_torch.samplers.annealer import AnswerArchive
+from qahm_torch.annealer import AnswerArchive
 
 
 def filled(folder, number=3):

@@ -15,8 +15,8 @@ from small_runs import (
 )
 
 from qahm_torch import CouplingGraph, ExactSampler, GibbsSampler, QuantumPriorLayer
+from qahm_torch.data import BarsAndStripes
 from qahm_torch.training import (
-    BarsAndStripes,
     ChainDiagnostics,
     CheckpointOnException,
     LogPartitionMonitor,

@@ -11,8 +11,8 @@ from dwave.cloud.solver import StructuredSolver
 from dwave.cloud.testing import mocks
 from dwave.system.testing import MockDWaveSampler
 
-from qahm_torch.samplers.annealer.chip import Chip
-from qahm_torch.samplers.annealer.timing import estimate_access_time
+from qahm_torch.annealer.timing import estimate_access_time
+from qahm_torch.device.chip import Chip
 
 SHAPES = {"chimera": [4, 4, 4], "pegasus": [4], "zephyr": [3, 4]}
 

@@ -23,8 +23,9 @@ from qahm_torch import (
     ReplaySampler,
     RetryPolicy,
 )
-from qahm_torch.samplers.annealer import RejectedError, TimeLedger
-from qahm_torch.samplers.annealer.records import answered
+from qahm_torch.annealer import TimeLedger
+from qahm_torch.annealer.records import answered
+from qahm_torch.device import RejectedError
 
 DEADLINE = 20  # seconds
 QUICK = RetryPolicy(timeout=5, request_timeout=1, retries=2, backoff=0.01, settle=0.05)

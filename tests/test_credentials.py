@@ -19,7 +19,7 @@ from qahm_torch import (
     QuantumPriorLayer,
     RetryPolicy,
 )
-from qahm_torch.samplers.annealer import AnswerArchive
+from qahm_torch.annealer import AnswerArchive
 from qahm_torch.training import MaximumLikelihood, load_run
 
 TOKEN = "MARKED-7f3a-credential-91"

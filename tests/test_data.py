@@ -16,8 +16,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from qahm_torch.training.coding import dequantize, draw_spins, one_hot_spins
-from qahm_torch.training.data import MNIST16, MNIST28, BarsAndStripes, OptDigits
+from qahm_torch.data.coding import dequantize, draw_spins, one_hot_spins
+from qahm_torch.data.modules import MNIST16, MNIST28, BarsAndStripes, OptDigits
 
 # Lightning on a newer torch than it was written for
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")

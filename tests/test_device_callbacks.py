@@ -23,8 +23,8 @@ from qahm_torch import (
     HelmholtzMachine,
     QuantumPriorLayer,
 )
+from qahm_torch.data import BarsAndStripes
 from qahm_torch.training import (
-    BarsAndStripes,
     ChainBreakMonitor,
     ChainDiagnostics,
     DeviceTemperatureMonitor,

@@ -28,11 +28,11 @@ from qahm_torch import (
     Samples,
     SimulatedAnnealer,
 )
+from qahm_torch.annealer.embedded import EmbeddedPrior
+from qahm_torch.data import BarsAndStripes
+from qahm_torch.device import PlacementError
 from qahm_torch.ising import all_states, exact_log_partition, exact_log_probs
-from qahm_torch.nn.embedded import EmbeddedPrior
-from qahm_torch.samplers.annealer import PlacementError
 from qahm_torch.training import (
-    BarsAndStripes,
     ChainDiagnostics,
     LogPartitionMonitor,
     MaximumLikelihood,

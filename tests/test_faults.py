@@ -16,7 +16,7 @@ from fault_runs import READS, SLACK, TOKEN, Case, observe
 from small_runs import digits, quiet_trainer, small_machine
 
 from qahm_torch import AnnealerError, AnnealerSampler, AnnealerWarning, GibbsSampler, RetryPolicy
-from qahm_torch.samplers.annealer import ServiceError
+from qahm_torch.device import ServiceError
 from qahm_torch.training import CheckpointOnException, WakeSleep, read_checkpoint
 
 ADVICE = re.compile(r"`recover`|[Tt]ry again|check|change|was cancelled|put the|`dwave solvers`")

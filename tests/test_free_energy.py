@@ -4,8 +4,8 @@ from models import F64, law, random_ising
 
 from qahm_torch import CouplingGraph, ExactSampler, Ising, QuantumPriorLayer
 from qahm_torch.ising import all_states
-from qahm_torch.nn import free_energy
-from qahm_torch.nn.free_energy import HiddenUnits
+from qahm_torch.priors import hidden as free_energy
+from qahm_torch.priors.hidden import HiddenUnits
 
 
 def marginal(ising, units):

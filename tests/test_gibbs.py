@@ -8,7 +8,7 @@ from test_samplers import p_value, seeded
 
 from qahm_torch import CouplingGraph, GibbsSampler
 from qahm_torch.ising import estimate_beta
-from qahm_torch.samplers.kernels import plain
+from qahm_torch.kernels import plain
 
 
 @pytest.mark.parametrize(

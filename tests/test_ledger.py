@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from qahm_torch.samplers.annealer import BudgetError, TimeLedger
+from qahm_torch.annealer import TimeLedger
+from qahm_torch.device import BudgetError
 
 
 def test_time_is_held_then_charged():

@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from qahm_torch.training.loader import TensorLoader
+from qahm_torch.data.loader import TensorLoader
 
 # Lightning on a newer torch than it was written for
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")

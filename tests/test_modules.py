@@ -14,8 +14,9 @@ from small_runs import (
 )
 
 from qahm_torch import CouplingGraph, ExactSampler, GibbsSampler, QuantumPriorLayer
+from qahm_torch.data import BarsAndStripes
 from qahm_torch.ising import all_states
-from qahm_torch.training import BarsAndStripes, MaximumLikelihood, WakeSleep, freeze
+from qahm_torch.training import MaximumLikelihood, WakeSleep, freeze
 
 
 def adam(lr):

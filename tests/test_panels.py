@@ -6,13 +6,13 @@ from models import random_ising
 from test_samplers import seeded
 
 from qahm_torch import CouplingGraph, GibbsSampler
-from qahm_torch.samplers.kernels.panels import (
+from qahm_torch.kernels.panels import (
     arrange_panels,
     fill_lanes,
     spins_of_lanes,
     sweep_lanes,
 )
-from qahm_torch.samplers.kernels.population import populate
+from qahm_torch.kernels.population import populate
 
 GRAPHS = {
     "complete": CouplingGraph.complete(61),

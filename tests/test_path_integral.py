@@ -15,7 +15,7 @@ from qahm_torch.ising import (
     exact_moments,
     moments,
 )
-from qahm_torch.samplers.kernels import backends
+from qahm_torch.kernels import backends
 
 NUM_SAMPLES = 20_000
 MIXED = torch.tensor([0.0, 1.0, 2.0, 0.0, 0.5], dtype=F64)
@@ -165,7 +165,7 @@ def test_threads_do_not_change_the_answer():
 
 def test_without_numba_torch_takes_over(monkeypatch):
     ising = MODELS["medium"]()
-    monkeypatch.setitem(sys.modules, "qahm_torch.samplers.kernels.compiled_worldlines", None)
+    monkeypatch.setitem(sys.modules, "qahm_torch.kernels.compiled_worldlines", None)
     backends._imported.cache_clear()
     with pytest.warns(UserWarning, match="numba does not work"):
         answer = draw(ising, 5, backend="auto")

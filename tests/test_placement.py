@@ -11,9 +11,9 @@ from dwave import graphs
 from dwave.embedding import is_valid_embedding
 
 from qahm_torch import CouplingGraph
-from qahm_torch.samplers.annealer.chip import Chip
-from qahm_torch.samplers.annealer.errors import PlacementError
-from qahm_torch.samplers.annealer.placement import Placement, grow, place
+from qahm_torch.annealer.placement import Placement, grow, place
+from qahm_torch.device.chip import Chip
+from qahm_torch.device.errors import PlacementError
 
 SMALL = {"chimera": (4,), "pegasus": (4,), "zephyr": (3,)}
 LARGE = {

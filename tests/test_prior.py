@@ -18,14 +18,19 @@ from qahm_torch import (
     Samples,
 )
 from qahm_torch.ising import all_states, exact_log_partition, exact_log_probs
-from qahm_torch.nn.free_energy import HiddenUnits
+from qahm_torch.priors.hidden import HiddenUnits
 
 
 class Counting(Sampler):
     def __init__(self, child):
         self.child, self.calls = child, 0
 
-    def sample(self, ising, num_samples, **kwargs):
+    keeps_chains = True
+
+    def _resumes(self, chains):
+        return self.child._resumes(chains)
+
+    def _sample(self, ising, num_samples, **kwargs):
         self.calls += 1
         return self.child.sample(ising, num_samples, **kwargs)
 

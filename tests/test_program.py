@@ -8,9 +8,10 @@ from models import F64, law, random_ising
 from test_samplers import p_value
 
 from qahm_torch import CouplingGraph, Ising, SimulatedAnnealer
+from qahm_torch.annealer import place
+from qahm_torch.annealer.program import decode, draw_gauge, program
+from qahm_torch.device import Chip, RangeError
 from qahm_torch.ising import all_states
-from qahm_torch.samplers.annealer import Chip, RangeError, place
-from qahm_torch.samplers.annealer.program import decode, draw_gauge, program
 
 BETA = 2.5
 CHIP = Chip.of(SimulatedAnnealer("chimera", 3, seed=0))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from qahm_torch.evaluation.report import atomic_write, write_json
+from qahm_torch.evaluation.files import atomic_write, write_json
 
 
 class Bracket(NamedTuple):

@@ -8,14 +8,8 @@ from dwave.samplers import SimulatedAnnealingSampler
 from small_runs import same_weights, small_machine, weights_of
 
 from qahm_torch import DimodSampler, ExactSampler
-from qahm_torch.training import (
-    OptDigits,
-    WakeSleep,
-    find_checkpoint,
-    load_run,
-    load_weights,
-    read_checkpoint,
-)
+from qahm_torch.data import OptDigits
+from qahm_torch.training import WakeSleep, find_checkpoint, load_run, load_weights, read_checkpoint
 
 
 def test_a_loaded_run_has_the_weights_the_chains_and_the_data_of_the_run(fitted):
@@ -141,7 +135,7 @@ def test_weights_of_another_model_are_an_error_of_one_line_that_names_the_file(w
 def test_configuration_of_a_class_that_is_gone_is_named(fitted, tmp_path):
     checkpoint = read_checkpoint(find_checkpoint(fitted))
     text = checkpoint["qahm_config"]
-    checkpoint["qahm_config"] = text.replace("qahm_torch.training.OptDigits", "gone.OptDigits")
+    checkpoint["qahm_config"] = text.replace("qahm_torch.data.OptDigits", "gone.OptDigits")
     torch.save(checkpoint, tmp_path / "old.ckpt")
     with pytest.raises(ValueError, match=r"gone\.OptDigits"):
         load_run(tmp_path / "old.ckpt")

@@ -13,7 +13,7 @@ from dimod.exceptions import BinaryQuadraticModelStructureError
 from scipy.linalg import expm
 from scipy.stats import chi2
 
-from qahm_torch.samplers.simulated import SimulatedAnnealer
+from qahm_torch.simulator import SimulatedAnnealer
 
 CHIPS = {"chimera": [2, 2, 4], "pegasus": 2, "zephyr": 2}
 RAW = {"answer_mode": "raw", "auto_scale": False}

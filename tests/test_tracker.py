@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from qahm_torch.annealer import BetaTracker
 from qahm_torch.ising import Beta
-from qahm_torch.samplers.annealer import BetaTracker
 
 
 def followed(tracker, betas, stderr=0.05, seed=0):

@@ -45,7 +45,7 @@ def chip_like():
 
 def draw(device):
     r"""Returns all spins that the tests look at, by name."""
-    from qahm_torch.samplers.kernels import cuda as tk
+    from qahm_torch.kernels import cuda as tk
 
     arrange = {"matrix": tk.arrange_matrix, "table": tk.arrange_table}
     draws = {}
@@ -189,7 +189,7 @@ def test_seed_decides_and_the_launch_does_not(draws, kind):
 
 @pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="the interpreter runs on the CPU")
 def test_bad_arguments_are_named():
-    from qahm_torch.samplers.kernels.cuda import sweep_chains
+    from qahm_torch.kernels.cuda import sweep_chains
 
     ising = SMALL_MODELS["ring"]()
     with pytest.raises(ValueError, match="run on a CUDA device, but the chains are on cpu"):
@@ -210,7 +210,7 @@ def test_kernels_compile_for_a_gpu_that_is_not_there(kind):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
-    from qahm_torch.samplers.kernels import cuda as tk
+    from qahm_torch.kernels import cuda as tk
 
     kernel = {"matrix": tk.matrix_kernel, "table": tk.table_kernel}[kind]
     constants = {"HELD": True, "LANES": 16, "ROWS": 16, "COLUMNS": 32, "PRECISION": "ieee"}

@@ -16,7 +16,7 @@ from qahm_torch import (
     Spins,
     VisibleDistribution,
 )
-from qahm_torch.nn.grey import langevin, log_normalizer
+from qahm_torch.nn.gray import langevin, log_normalizer
 
 F64 = torch.float64
 BOTH = [torch.float32, F64]

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from jsonargparse import ArgumentParser
 
+from qahm_torch.data.modules import TensorDataModule
 from qahm_torch.nn import HelmholtzMachine
 from qahm_torch.training import WakeSleep, load_run
-from qahm_torch.training.data import TensorDataModule
 
 
 class Trained(NamedTuple):

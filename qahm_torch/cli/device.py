@@ -14,9 +14,10 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import nn
 
+from qahm_torch.annealer import AnnealerSampler
+from qahm_torch.device import PlacementError, RetryPolicy
+from qahm_torch.device.chip import Chip
 from qahm_torch.ising import CouplingGraph
-from qahm_torch.samplers.annealer import AnnealerSampler, PlacementError, RetryPolicy
-from qahm_torch.samplers.annealer.chip import Chip
 
 DEVICES = {"simulated": "qahm_torch.SimulatedAnnealer", "qpu": "dwave.system.DWaveSampler"}
 SIZES = [8, 16, 32, 60, 64, 100]

@@ -14,6 +14,7 @@ from qahm_torch.evaluation.figures import (
     read_metrics,
     save_figure,
 )
+from qahm_torch.evaluation.files import atomic_write, write_json
 from qahm_torch.evaluation.likelihood import (
     LogLikelihood,
     bits_per_dimension,
@@ -22,7 +23,6 @@ from qahm_torch.evaluation.likelihood import (
     reconstruction_error,
 )
 from qahm_torch.evaluation.neighbors import NearestNeighbors, nearest_neighbors
-from qahm_torch.evaluation.report import atomic_write, write_json
 from qahm_torch.samplers.log_z import LogZ, annealed_log_z, estimate_log_z, exact_log_z
 
 __all__ = [

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from .report import atomic_write
+from qahm_torch.evaluation.files import atomic_write
 
 __all__ = [
     "Interval",

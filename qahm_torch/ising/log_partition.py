@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from qahm_torch.ising.derivatives import only_once
 from qahm_torch.ising.model import Moments
 
 
@@ -24,7 +24,9 @@ def log_partition(
         \partial \log Z / \partial J_{ij} = -\langle Z_i Z_j \rangle,
 
     which holds for any transverse field, since Z and the Hamiltonian are traced together. The
-    moments are asked for once, in the backward pass; with exact moments the gradient is exact.
+    moments are asked for once, in the backward pass; with exact moments the gradient is exact. So
+    is the second derivative, if the moments that are returned where gradients are enabled have a
+    gradient in h and J; otherwise it is refused.
 
     Arguments:
         h: The fields of shape (N,).
@@ -40,11 +42,18 @@ class _LogPartition(torch.autograd.Function):
     def forward(
         ctx: Any, h: Tensor, J: Tensor, value: Tensor, negative_phase: Callable[[], Moments]
     ) -> Tensor:
+        ctx.save_for_backward(h, J)
         ctx.negative_phase = negative_phase
         return value.detach().to(h.dtype).clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        mean, correlation = ctx.negative_phase()
-        return -grad * mean, -grad * correlation, None, None
+        values = zip(ctx.negative_phase(), ctx.saved_tensors, strict=True)
+        return *(-grad * _twice(moment, x) for moment, x in values), None, None
+
+
+def _twice(moment: Tensor, parameter: Tensor) -> Tensor:
+    if moment.requires_grad:
+        return moment
+    why = "the second derivative of log Z needs moments with a gradient, and these have none"
+    return only_once(moment, parameter, why)

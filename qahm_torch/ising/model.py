@@ -148,9 +148,10 @@ class Ising:
 
     def check_finite(self) -> None:
         r"""Raises ValueError if a field or a coupling is NaN or infinite, and names it."""
-        if math.isfinite(self.h.sum() + self.J.sum()):  # a sum is faster than a test of each
+        h, J = self.h.detach(), self.J.detach()
+        if math.isfinite(h.sum() + J.sum()):  # a sum is faster than a test of each
             return
-        for name, values in (("h", self.h), ("J", self.J)):
+        for name, values in (("h", h), ("J", J)):
             bad = (~torch.isfinite(values)).nonzero()
             if len(bad):
                 index = int(bad[0])

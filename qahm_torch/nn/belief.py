@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from qahm_torch.nn.visible import Spins, VisibleDistribution
+from qahm_torch.nn.units import Spins, VisibleDistribution
 
 
 class Draw(NamedTuple):

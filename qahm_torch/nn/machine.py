@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from qahm_torch.ising import Samples
 from qahm_torch.nn.belief import BeliefNetwork, Draw
-from qahm_torch.nn.interface import Prior
-from qahm_torch.nn.visible import Concatenated, OneHot
-from qahm_torch.samplers import Samples
+from qahm_torch.nn.prior import Prior
+from qahm_torch.nn.units import Concatenated, OneHot
 
 # Importance sampling is cut into pieces of about so many rows, which fit into the cache.
 ROWS_PER_CHUNK = 20_000

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 __all__ = ["AnnealedSampler", "AnnealingPath", "annealing_path", "log_2cosh"]
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from qahm_torch.ising import Ising
-from qahm_torch.samplers.base import Sampler, Samples, check_request
-from qahm_torch.samplers.kernels.backends import check_backend
-from qahm_torch.samplers.kernels.plain import logistic_noise
-from qahm_torch.samplers.kernels.population import Population, populate
+from qahm_torch.ising import Chains, Ising, SampleInfo, Samples
+from qahm_torch.kernels.backends import check_backend
+from qahm_torch.kernels.plain import logistic_noise
+from qahm_torch.kernels.population import Population, populate
+from qahm_torch.samplers.sampler import Sampler
 
 MIN_POPULATION = 512
 # States of the chains that the means of the independent spins are taken from.
@@ -26,7 +26,7 @@ class AnnealedSampler(Sampler):
     Unlike chains of Gibbs sampling, which may stay in the mode where they started, a population
     that cools down from independent spins spreads over the modes, and its weights correct the
     numbers that ended in each. It is slow, so it is the sampler of final pictures and of checks
-    rather than of training. There are no chains: `state` is ignored and comes back as None.
+    rather than of training. There are no chains.
 
     Arguments:
         num_temperatures: The number of inverse temperatures between 0 and 1, a sweep at each.
@@ -34,8 +34,7 @@ class AnnealedSampler(Sampler):
         backend: "numba", "torch", or "auto" for the former on the CPU wherever numba works.
 
     Raises:
-        ValueError: If a number is too small or there is no such backend; in `sample` if the model
-            has a transverse field or spins are clamped.
+        ValueError: If a number is too small or there is no such backend.
 
     References:
         | Annealed importance sampling (Neal, 1998)
@@ -48,6 +47,8 @@ class AnnealedSampler(Sampler):
         torch.Size([5, 3])
     """
 
+    can_clamp = False
+
     def __init__(self, num_temperatures: int = 200, num_sweeps: int = 50, backend: str = "auto"):
         if num_temperatures < 2 or num_sweeps < 1:
             raise ValueError(
@@ -59,22 +60,15 @@ class AnnealedSampler(Sampler):
         self.num_sweeps = num_sweeps
         self.backend = backend
 
-    @torch.no_grad()
-    def sample(
+    def _sample(
         self,
         ising: Ising,
         num_samples: int,
         *,
-        clamp: Tensor | None = None,
-        state: Any = None,
-        generator: torch.Generator | None = None,
+        clamp: Tensor | None,
+        state: Chains | None,
+        generator: torch.Generator | None,
     ) -> Samples:
-        check_request(ising, num_samples, clamp)
-        if clamp is not None or not ising.is_classical:
-            raise ValueError(
-                "annealing takes classical models with no spin clamped; use GibbsSampler for "
-                "clamped spins and ExactSampler for a transverse field"
-            )
         population = max(num_samples, MIN_POPULATION)
         path = annealing_path(ising, population, generator, self.backend)
         betas = torch.linspace(0, 1, self.num_temperatures)
@@ -84,7 +78,7 @@ class AnnealedSampler(Sampler):
         settled = path.chains(ends[drawn], generator)
         settled.sweep(torch.ones(self.num_sweeps))
         ess = float(1 / p.square().sum())
-        info = {"backend": settled.backend, "effective_population": ess}
+        info: SampleInfo = {"backend": settled.backend, "effective_population": ess}
         return Samples(settled.spins.to(ising.h.dtype), info=info)
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from qahm_torch.ising import Ising
-from qahm_torch.samplers.base import Sampler, Samples, Submission, check_request
+from qahm_torch.ising import Chains, Ising, SampleInfo, Samples
+from qahm_torch.samplers.sampler import Sampler, Submission
 
 if TYPE_CHECKING:
     import dimod
@@ -27,9 +27,8 @@ class DimodSampler(Sampler):
     returns while a device works.
 
     Where the sampler takes `num_reads`, it is set to the number of samples; where it takes a
-    `seed` that is not given here, a new one is drawn for each call. There are no chains: `state`
-    is ignored and comes back as None. Clamped spins are fixed in the model, by one call per
-    distinct row of `clamp`.
+    `seed` that is not given here, a new one is drawn for each call. There are no chains. Clamped
+    spins are fixed in the model, by one call per distinct row of `clamp`.
 
     Arguments:
         sampler: The dimod sampler. Whether it draws at a known temperature is for the caller to
@@ -64,28 +63,28 @@ class DimodSampler(Sampler):
         self.beta = beta
         self.kwargs = kwargs
 
-    def sample(
+    def _sample(
         self,
         ising: Ising,
         num_samples: int,
         *,
-        clamp: Tensor | None = None,
-        state: Any = None,
-        generator: torch.Generator | None = None,
+        clamp: Tensor | None,
+        state: Chains | None,
+        generator: torch.Generator | None,
     ) -> Samples:
-        return self.submit(ising, num_samples, clamp=clamp, generator=generator).result()
+        return self._submit(
+            ising, num_samples, clamp=clamp, state=state, generator=generator
+        ).result()
 
-    @torch.no_grad()
-    def submit(
+    def _submit(
         self,
         ising: Ising,
         num_samples: int,
         *,
-        clamp: Tensor | None = None,
-        state: Any = None,
-        generator: torch.Generator | None = None,
+        clamp: Tensor | None,
+        state: Chains | None,
+        generator: torch.Generator | None,
     ) -> Submission:
-        check_request(ising, num_samples, clamp)
         if clamp is None or clamp.ndim == 1:
             rows = ising.h.new_zeros(1, ising.num_spins) if clamp is None else clamp[None]
             counts, member = [num_samples], None
@@ -132,10 +131,10 @@ class DimodSampler(Sampler):
             _spins(answer, ising, row, count)
             for (answer, row), count in zip(jobs, counts, strict=True)
         ]
-        info: dict[str, Any] = {"backend": type(self.sampler).__name__, "beta": self.beta}
+        info: SampleInfo = {"backend": type(self.sampler).__name__, "beta": self.beta}
         answer = jobs[0][0]
         if answer is not None:
-            info.update(answer.info)
+            info["answer"] = dict(answer.info)
         spins = torch.cat(blocks).to(ising.h)
         if member is not None:
             spins = _in_row_order(blocks, counts, member).to(ising.h)

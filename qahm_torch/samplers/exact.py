@@ -4,13 +4,11 @@ from __future__ import annotations
 
 __all__ = ["ExactSampler"]
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from qahm_torch.ising import Ising, all_states, exact_log_probs
-from qahm_torch.samplers.base import Sampler, Samples, check_request
+from qahm_torch.ising import Chains, Ising, Samples, all_states, exact_log_probs
+from qahm_torch.samplers.sampler import Sampler
 
 
 class ExactSampler(Sampler):
@@ -18,7 +16,7 @@ class ExactSampler(Sampler):
 
     Classical models of up to 20 spins are enumerated, models with a transverse field of up to 12
     spins are diagonalized. This is the sampler that the others are tested against. It has no
-    chains, so `state` is ignored and comes back as None.
+    chains.
 
     Example:
         >>> from qahm_torch import CouplingGraph
@@ -27,17 +25,17 @@ class ExactSampler(Sampler):
         torch.Size([5, 3])
     """
 
-    @torch.no_grad()
-    def sample(
+    takes_gamma = True
+
+    def _sample(
         self,
         ising: Ising,
         num_samples: int,
         *,
-        clamp: Tensor | None = None,
-        state: Any = None,
-        generator: torch.Generator | None = None,
+        clamp: Tensor | None,
+        state: Chains | None,
+        generator: torch.Generator | None,
     ) -> Samples:
-        check_request(ising, num_samples, clamp)
         log_probs = exact_log_probs(ising)
         if clamp is None:
             clamp = ising.h.new_zeros(ising.num_spins)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 __all__ = ["GibbsSampler"]
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from qahm_torch.ising import Ising
-from qahm_torch.samplers.base import Sampler, Samples, check_request
-from qahm_torch.samplers.kernels.backends import check_backend
-from qahm_torch.samplers.kernels.population import populate
+from qahm_torch.ising import Chains, Ising, SampleInfo, Samples
+from qahm_torch.kernels.backends import check_backend
+from qahm_torch.kernels.population import populate
+from qahm_torch.samplers.sampler import Sampler
 
 
 class GibbsSampler(Sampler):
@@ -33,9 +31,7 @@ class GibbsSampler(Sampler):
             anywhere, or "auto" for numba on the CPU wherever it works and torch elsewhere.
 
     Raises:
-        ValueError: If `num_sweeps` is not positive or there is no such backend; in `sample` if the
-            model has a transverse field, or `state` holds another number of chains than samples
-            are asked for.
+        ValueError: If `num_sweeps` is not positive or there is no such backend.
 
     References:
         | Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of images
@@ -49,6 +45,8 @@ class GibbsSampler(Sampler):
         torch.Size([5, 3])
     """
 
+    keeps_chains = True
+
     def __init__(self, num_sweeps: int = 10, backend: str = "auto"):
         if num_sweeps < 1:
             raise ValueError(f"num_sweeps is {num_sweeps}, but at least 1 sweep is needed")
@@ -56,33 +54,24 @@ class GibbsSampler(Sampler):
         self.num_sweeps = num_sweeps
         self.backend = backend
 
-    @torch.no_grad()
-    def sample(
+    def _sample(
         self,
         ising: Ising,
         num_samples: int,
         *,
-        clamp: Tensor | None = None,
-        state: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        clamp: Tensor | None,
+        state: Chains | None,
+        generator: torch.Generator | None,
     ) -> Samples:
-        check_request(ising, num_samples, clamp)
-        if not ising.is_classical:
-            raise ValueError(
-                "Gibbs sampling needs a classical model, but gamma is not 0; "
-                f"ExactSampler draws from one with a transverse field, and this one has "
-                f"{ising.num_spins} spins"
-            )
-        with torch.autocast(ising.h.device.type, enabled=False):
-            chains = populate(
-                ising,
-                num_samples,
-                state=state,
-                clamp=clamp,
-                generator=generator,
-                backend=self.backend,
-            )
-            chains.sweep(torch.ones(self.num_sweeps))
+        chains = populate(
+            ising,
+            num_samples,
+            state=None if state is None else state.spins,
+            clamp=clamp,
+            generator=generator,
+            backend=self.backend,
+        )
+        chains.sweep(torch.ones(self.num_sweeps))
         spins = chains.spins
-        info: dict[str, Any] = {"backend": chains.backend, "num_sweeps": self.num_sweeps}
-        return Samples(spins.to(ising.h.dtype), state=spins, info=info)
+        info: SampleInfo = {"backend": chains.backend, "num_sweeps": self.num_sweeps}
+        return Samples(spins.to(ising.h.dtype), state=Chains(spins), info=info)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from qahm_torch.ising import Ising, exact_log_partition
-from qahm_torch.ising.exact import MAX_CLASSICAL_SPINS, MAX_QUANTUM_SPINS
+from qahm_torch.ising.enumeration import MAX_CLASSICAL_SPINS, MAX_QUANTUM_SPINS
+from qahm_torch.kernels.backends import check_backend
 from qahm_torch.samplers.annealing import annealing_path, log_2cosh
-from qahm_torch.samplers.kernels.backends import check_backend
 
 MAX_TREEWIDTH = 16
 

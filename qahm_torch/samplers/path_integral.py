@@ -2,17 +2,30 @@ r"""Thermal states in a transverse field by path-integral Monte Carlo."""
 
 from __future__ import annotations
 
-__all__ = ["PathIntegralSampler"]
+__all__ = ["PathIntegralSampler", "WorldLines"]
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from qahm_torch.ising import Ising
-from qahm_torch.samplers.base import Sampler, Samples, check_request
-from qahm_torch.samplers.kernels import worldlines
-from qahm_torch.samplers.kernels.backends import check_backend, compiled_form
+from qahm_torch.ising import Chains, Ising, SampleInfo, Samples
+from qahm_torch.kernels import worldlines
+from qahm_torch.kernels.backends import check_backend, compiled_form
+from qahm_torch.samplers.sampler import Sampler
+
+
+@dataclass(frozen=True)
+class WorldLines(Chains):
+    r"""World lines of spins in imaginary time.
+
+    Arguments:
+        spins: The spins at time 0, of shape (S, N).
+        lines: The spins at time 0 and the times of the kinks in increasing order, filled up by 1,
+            of shape (S, N, 1 + K).
+    """
+
+    lines: Tensor
 
 
 class PathIntegralSampler(Sampler):
@@ -47,8 +60,8 @@ class PathIntegralSampler(Sampler):
 
     Raises:
         ValueError: If `num_sweeps` is not positive or there is no such backend; in `sample` if
-            the transverse field is not finite, `state` holds another number of chains than samples
-            are asked for, or the backend is "numba" and the model not on the CPU.
+            the transverse field is not finite, or the backend is "numba" and the model not on the
+            CPU.
         RuntimeError: In `sample` if the backend is "numba" and numba does not work.
 
     References:
@@ -63,6 +76,9 @@ class PathIntegralSampler(Sampler):
         torch.Size([5, 3])
     """
 
+    takes_gamma = True
+    keeps_chains = True
+
     def __init__(self, num_sweeps: int = 20, backend: str = "auto"):
         if num_sweeps < 1:
             raise ValueError(f"num_sweeps is {num_sweeps}, but at least 1 sweep is needed")
@@ -70,17 +86,15 @@ class PathIntegralSampler(Sampler):
         self.num_sweeps = num_sweeps
         self.backend = backend
 
-    @torch.no_grad()
-    def sample(
+    def _sample(
         self,
         ising: Ising,
         num_samples: int,
         *,
-        clamp: Tensor | None = None,
-        state: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        clamp: Tensor | None,
+        state: Chains | None,
+        generator: torch.Generator | None,
     ) -> Samples:
-        check_request(ising, num_samples, clamp)
         _check_gamma(ising)
         kernel = compiled_form("compiled_worldlines", ising.h.device, self.backend)
         fields = worldlines.arrange_fields(ising)
@@ -90,12 +104,16 @@ class PathIntegralSampler(Sampler):
         clamp = clamp.to(lines).expand(num_samples, -1)
         lines[..., 0] = torch.where(clamp == 0, lines[..., 0], clamp)
         lines = (kernel or worldlines).run_lines(lines, fields, clamp, self.num_sweeps, generator)
-        info: dict[str, Any] = {
+        info: SampleInfo = {
             "backend": "torch" if kernel is None else "numba",
             "num_sweeps": self.num_sweeps,
             "num_kinks": float((lines[..., 1:] < 1).sum() / clamp.numel()),
         }
-        return Samples(lines[..., 0].to(ising.h.dtype), state=lines, info=info)
+        spins = lines[..., 0]
+        return Samples(spins.to(ising.h.dtype), state=WorldLines(spins, lines), info=info)
+
+    def _resumes(self, chains: Chains) -> bool:
+        return isinstance(chains, WorldLines)
 
 
 def _check_gamma(ising: Ising) -> None:
@@ -109,7 +127,7 @@ def _check_gamma(ising: Ising) -> None:
 def _start(
     fields: worldlines.Fields,
     num_chains: int,
-    state: Tensor | None,
+    state: Chains | None,
     generator: torch.Generator | None,
 ) -> Tensor:
     r"""Returns world lines of shape (S, N, 1 + K), which the caller owns."""
@@ -118,13 +136,9 @@ def _start(
         device = fields.h.device
         bits = torch.randint(2, (*size, 1), device=device, generator=generator)
         return bits.float() * 2 - 1
-    if tuple(state.shape[:2]) != size or state.ndim > 3:
-        raise ValueError(
-            f"state of shape {tuple(state.shape)} does not hold {num_chains} chains of "
-            f"{size[1]} spins"
-        )
-    # The state of a sampler of classical models is lines without kinks.
-    lines = state.reshape(*size, -1).to(fields.h, copy=True)
+    # Spins of another sampler are lines without kinks.
+    lines = state.lines if isinstance(state, WorldLines) else state.spins.unsqueeze(-1)
+    lines = lines.to(fields.h, copy=True)
     # The field may have been turned off since; without it no kink could come, but some stay.
     lines[:, fields.gamma == 0, 1:] = 1
     return lines

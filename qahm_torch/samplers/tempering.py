@@ -2,22 +2,40 @@ r"""Parallel tempering: ladders of chains at rising temperatures that swap their
 
 from __future__ import annotations
 
-__all__ = ["TemperingSampler"]
+__all__ = ["Ladders", "TemperingSampler"]
 
 import math
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from qahm_torch.ising import Ising
-from qahm_torch.samplers.base import Sampler, Samples, check_request
-from qahm_torch.samplers.kernels.backends import check_backend
-from qahm_torch.samplers.kernels.population import populate
+from qahm_torch.ising import Chains, Ising, SampleInfo, Samples
+from qahm_torch.kernels.backends import check_backend
+from qahm_torch.kernels.population import populate
+from qahm_torch.samplers.sampler import Sampler
 
 # The chains that cool down to tell where the temperatures of the ladders should be.
 NUM_PILOT_CHAINS = 64
 NUM_PILOT_BETAS = 40
+
+
+@dataclass(frozen=True)
+class Ladders(Chains):
+    r"""Ladders of chains, each with one chain per inverse temperature.
+
+    Arguments:
+        spins: The spins at :math:`\beta = 1`, of shape (S, N).
+        rungs: The spins at all temperatures, of shape (S, K, N).
+        betas: The inverse temperatures from 0 to 1, of shape (K,), of all ladders.
+    """
+
+    rungs: Tensor
+    betas: Tensor
+
+    def rows(self, index: Tensor) -> Ladders:
+        index = index.to(self.spins.device)
+        return replace(self, spins=self.spins[index], rungs=self.rungs[index])
 
 
 class TemperingSampler(Sampler):
@@ -42,8 +60,7 @@ class TemperingSampler(Sampler):
         backend: "numba", "torch", or "auto" for the former on the CPU wherever numba works.
 
     Raises:
-        ValueError: If a number is too small or there is no such backend; in `sample` if the model
-            has a transverse field, or `state` is not that of as many ladders of this model.
+        ValueError: If a number is too small or there is no such backend.
 
     References:
         | Exchange Monte Carlo method and application to spin glass simulations
@@ -59,6 +76,8 @@ class TemperingSampler(Sampler):
         >>> TemperingSampler(num_sweeps=10).sample(ising, 5).spins.shape
         torch.Size([5, 3])
     """
+
+    keeps_chains = True
 
     def __init__(
         self,
@@ -77,23 +96,19 @@ class TemperingSampler(Sampler):
         self.num_temperatures = num_temperatures
         self.backend = backend
 
-    @torch.no_grad()
-    def sample(
+    def _sample(
         self,
         ising: Ising,
         num_samples: int,
         *,
-        clamp: Tensor | None = None,
-        state: dict[str, Tensor] | None = None,
-        generator: torch.Generator | None = None,
+        clamp: Tensor | None,
+        state: Chains | None,
+        generator: torch.Generator | None,
     ) -> Samples:
-        check_request(ising, num_samples, clamp)
-        if not ising.is_classical:
-            raise ValueError("tempering needs a classical model, but gamma is not 0")
-        betas = self._place(ising, clamp, generator) if state is None else state["betas"]
-        betas = betas.to(ising.h.device)
+        placed = state.betas if isinstance(state, Ladders) else None
+        betas = self._place(ising, clamp, generator) if placed is None else placed
         rungs = len(betas)
-        start = None if state is None else _start(state, (num_samples, rungs, ising.num_spins))
+        start = None if state is None else _start(state, rungs)
         chains = populate(
             ising,
             num_samples * rungs,
@@ -108,16 +123,19 @@ class TemperingSampler(Sampler):
             swaps.swap(chains.energies, step % 2, generator)
         spins = chains.spins.view(num_samples, rungs, -1)
         spins = spins.gather(1, swaps.order.unsqueeze(-1).expand_as(spins))
-        info: dict[str, Any] = {
+        info: SampleInfo = {
             "backend": chains.backend,
             "num_sweeps": self.num_sweeps,
             "betas": betas.tolist(),
             "rejection_rates": swaps.rejection_rates().tolist(),
         }
-        following = _placed(betas, swaps.rejection_rates(), rungs)
-        return Samples(
-            spins[:, -1].to(ising.h.dtype), state={"spins": spins, "betas": following}, info=info
-        )
+        placed = _placed(betas, swaps.rejection_rates(), rungs)
+        following = Ladders(spins[:, -1], spins, placed)
+        return Samples(spins[:, -1].to(ising.h.dtype), state=following, info=info)
+
+    def _resumes(self, chains: Chains) -> bool:
+        wanted = self.num_temperatures
+        return isinstance(chains, Ladders) and wanted in (None, len(chains.betas))
 
     def _place(
         self, ising: Ising, clamp: Tensor | None, generator: torch.Generator | None
@@ -209,11 +227,8 @@ def _repeated(clamp: Tensor | None, rungs: int) -> Tensor | None:
     return clamp if clamp is None or clamp.ndim == 1 else clamp.repeat_interleave(rungs, 0)
 
 
-def _start(state: dict[str, Tensor], size: tuple[int, int, int]) -> Tensor:
-    shape = tuple(state["spins"].shape)
-    if shape != size:
-        raise ValueError(
-            f"state of shape {shape} does not hold {size[0]} ladders of {size[1]} chains of "
-            f"{size[2]} spins"
-        )
-    return state["spins"].reshape(-1, size[2])
+def _start(state: Chains, rungs: int) -> Tensor:
+    r"""Returns the spins of all chains, (S * K, N); on a new ladder all start from the same."""
+    if isinstance(state, Ladders):
+        return state.rungs.flatten(0, 1)
+    return state.spins.repeat_interleave(rungs, 0)

@@ -21,7 +21,6 @@ from qahm_torch.training.callbacks import (
     SampleGrid,
     TemperatureMonitor,
 )
-from qahm_torch.training.data import MNIST16, MNIST28, BarsAndStripes, OptDigits
 from qahm_torch.training.device_callbacks import (
     ChainBreakMonitor,
     DeviceTemperatureMonitor,
@@ -40,16 +39,12 @@ from qahm_torch.training.run import (
 from qahm_torch.training.wake_sleep import WakeSleep
 
 __all__ = [
-    "MNIST16",
-    "MNIST28",
-    "BarsAndStripes",
     "ChainBreakMonitor",
     "ChainDiagnostics",
     "CheckpointOnException",
     "DeviceTemperatureMonitor",
     "LogPartitionMonitor",
     "MaximumLikelihood",
-    "OptDigits",
     "PriorModule",
     "QPUBudget",
     "Run",

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from qahm_torch.evaluation.diagnostics import autocorrelation_time, split_r_hat
 from qahm_torch.evaluation.figures import image_grid, save_figure
-from qahm_torch.nn.interface import Prior
+from qahm_torch.priors import BoltzmannPrior as Prior
 from qahm_torch.training.prior_module import PriorModule
 from qahm_torch.training.wake_sleep import WakeSleep
 
@@ -136,7 +136,7 @@ class ChainDiagnostics(pl.Callback):
             return
         if not isinstance(pl_module, PriorModule) or pl_module.prior.sampler.is_billed:
             return
-        if not isinstance(pl_module.prior.chains, Tensor):
+        if pl_module.prior.chains is None:
             return
         with torch.random.fork_rng():
             traces = chain_traces(pl_module.prior, self.num_draws)

@@ -10,8 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
-from qahm_torch.nn import EmbeddedPrior
-from qahm_torch.samplers.annealer import AnnealerSampler, TimeLedger
+from qahm_torch.annealer import AnnealerSampler, EmbeddedPrior, TimeLedger
 from qahm_torch.training.callbacks import record
 from qahm_torch.training.prior_module import PriorModule
 

@@ -11,8 +11,8 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from qahm_torch.nn.interface import Prior
-from qahm_torch.samplers import Samples
+from qahm_torch.ising import Samples
+from qahm_torch.priors import BoltzmannPrior as Prior
 from qahm_torch.training.prior_module import PriorModule
 
 

@@ -13,8 +13,8 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from qahm_torch.nn.interface import Prior
-from qahm_torch.samplers import Samples
+from qahm_torch.ising import Chains, Samples
+from qahm_torch.priors import BoltzmannPrior as Prior
 
 
 class PriorModule(pl.LightningModule, ABC):
@@ -61,22 +61,6 @@ class PriorModule(pl.LightningModule, ABC):
 
         Of several processes, only the first asks a device that bills, and shares its samples.
         """
-        trainer = self._trainer
-        if trainer is None or trainer.world_size == 1 or not self.prior.sampler.is_billed:
-            return self._draw()
-        outcome: Samples | Exception | None = None
-        if trainer.is_global_zero:
-            try:
-                outcome = self._draw()
-            except Exception as error:
-                outcome = error  # shared too, or the other processes would wait for ever
-        outcome = trainer.strategy.broadcast(outcome)
-        if isinstance(outcome, Exception):
-            raise outcome
-        assert outcome is not None
-        return outcome
-
-    def _draw(self) -> Samples:
         negative = self.prior.draw()
         if self.overlap and not self._is_last_update():
             self.prior.prefetch()
@@ -140,7 +124,8 @@ class PriorModule(pl.LightningModule, ABC):
         self.log_dict(self.anchor_log_z())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["prior_chains"] = self.prior.chains
+        chains = self.prior.chains
+        checkpoint["prior_chains"] = None if chains is None else chains.state_dict()
         checkpoint["prior_sampler"] = self.prior.sampler.state_dict()
         checkpoint["rng_state"] = torch.get_rng_state()
 
@@ -153,7 +138,8 @@ class PriorModule(pl.LightningModule, ABC):
         # forgets its chains, and draws random numbers in between.
         if self._resumed is None:
             return
-        self.prior.chains, rng_state = self._resumed
+        chains, rng_state = self._resumed
+        self.prior.chains = None if chains is None else Chains.from_state_dict(chains)
         if rng_state is not None:
             torch.set_rng_state(rng_state.cpu())
         self._resumed = None

@@ -16,6 +16,8 @@ import yaml
 from jsonargparse import ArgumentParser
 from pytorch_lightning.cli import SaveConfigCallback
 
+from qahm_torch.ising import Chains
+
 CONFIG_KEY = "qahm_config"
 
 # What torch.load raises where bytes are missing or wrong.
@@ -149,7 +151,8 @@ def _restore(module: pl.LightningModule, checkpoint: dict[str, Any], file: Path)
         raise ValueError(f"{file} is of another model: {' '.join(lines[:4])}") from error
     prior = getattr(module, "prior", None)
     if prior is not None:
-        prior.chains = checkpoint.get("prior_chains")
+        chains = checkpoint.get("prior_chains")
+        prior.chains = None if chains is None else Chains.from_state_dict(chains)
         learned = checkpoint.get("prior_sampler", {})
         # The account is of the run that spent it.
         prior.sampler.load_state_dict({k: v for k, v in learned.items() if k != "ledger"})

@@ -13,10 +13,10 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from qahm_torch.evaluation.likelihood import classification_accuracy
-from qahm_torch.losses import reweighted_wake_loss, sleep_loss, wake_loss
+from qahm_torch.ising import Samples
 from qahm_torch.nn import HelmholtzMachine, hide
-from qahm_torch.nn.interface import Prior
-from qahm_torch.samplers import Samples
+from qahm_torch.objectives import reweighted_wake_loss, sleep_loss, wake_loss
+from qahm_torch.priors import BoltzmannPrior as Prior
 from qahm_torch.training.prior_module import PriorModule
 
 

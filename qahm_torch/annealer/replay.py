@@ -1,0 +1,114 @@
+r"""An archive as a sampler: the answers that were paid for, once more."""
+
+from __future__ import annotations
+
+__all__ = ["ReplaySampler"]
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from qahm_torch.annealer.archive import AnswerArchive
+from qahm_torch.annealer.records import Answered, answered
+from qahm_torch.ising import Chains, Ising, SampleInfo, Samples
+from qahm_torch.samplers.sampler import Sampler
+
+
+@dataclass(frozen=True)
+class Replayed(Chains):
+    r"""Where a replay is: its last samples, and the number of answers that have been used."""
+
+    position: int
+
+    def rows(self, index: Tensor) -> Replayed:
+        return replace(self, spins=self.spins[index.to(self.spins.device)])
+
+    def to(self, device: torch.device | str) -> Replayed:
+        return replace(self, spins=self.spins.to(device))
+
+
+class ReplaySampler(Sampler):
+    r"""Answers with the samples of an archive, one recorded call after another.
+
+    The state is the number of answers that have been used, so that a run which resumes goes on
+    where it was. What was spent on finding the temperature is left out. Samples are those of the
+    models that were recorded: with `strict`, another model is an error; without, the samples are
+    used for it as they are, which is right where the model has moved little.
+
+    Arguments:
+        archive: The folder of the archive.
+        strict: Whether the model must be the one that was recorded.
+
+    Raises:
+        ValueError: If the archive has no answers; in `sample` if they are used up, are of another
+            model, or too few for the request, or if spins are clamped.
+    """
+
+    can_clamp = False
+    keeps_chains = True
+
+    def __init__(self, archive: str | Path, strict: bool = True):
+        self.archive = Path(archive)
+        self.strict = strict
+        self._answers = [a for a in answered(AnswerArchive(archive)) if _is_sample(a)]
+        if not self._answers:
+            raise ValueError(f"{archive} has no answers in it")
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __iter__(self) -> Iterator[Answered]:
+        return iter(self._answers)
+
+    def _sample(
+        self,
+        ising: Ising,
+        num_samples: int,
+        *,
+        clamp: Tensor | None,
+        state: Chains | None,
+        generator: torch.Generator | None,
+    ) -> Samples:
+        position = state.position if isinstance(state, Replayed) else 0
+        rows = torch.empty(0, ising.num_spins, dtype=torch.int8)
+        while len(rows) < num_samples:
+            rows = torch.cat([rows, self._next(ising, position, num_samples).spins])
+            position += 1
+        spins = rows[:num_samples].to(ising.h)
+        info: SampleInfo = {"backend": "replay", "position": position}
+        return Samples(spins, state=Replayed(spins, position), info=info)
+
+    def _resumes(self, chains: Chains) -> bool:
+        return isinstance(chains, Replayed)
+
+    def _next(self, ising: Ising, position: int, num_samples: int) -> Answered:
+        if position >= len(self):
+            raise ValueError(
+                f"the {len(self)} answers of {self.archive} are used up, and {num_samples} "
+                "samples were asked for"
+            )
+        answer = self._answers[position]
+        if answer.ising.num_spins != ising.num_spins or (
+            self.strict and not _same(answer.ising, ising)
+        ):
+            raise ValueError(
+                f"answer {position} of {self.archive} is of another model than the one to be "
+                "sampled; strict=False uses it all the same if it has as many spins"
+            )
+        return answer
+
+
+def _is_sample(answer: Answered) -> bool:
+    return answer.meta["purpose"] == "samples"
+
+
+def _same(recorded: Ising, ising: Ising) -> bool:
+    h, J = (values.detach().cpu().double() for values in (ising.h, ising.J))
+    return (
+        torch.equal(recorded.graph.edges, ising.graph.edges)
+        and torch.allclose(recorded.h, h, atol=1e-6)
+        and torch.allclose(recorded.J, J, atol=1e-6)
+    )

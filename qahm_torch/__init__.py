@@ -10,11 +10,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qahm_torch import data as data
-    from qahm_torch import device as device
-    from qahm_torch import evaluation as evaluation
-    from qahm_torch import testing as testing
-    from qahm_torch import training as training
+    from qahm_torch import (
+        data as data,
+        device as device,
+        evaluation as evaluation,
+        testing as testing,
+        training as training,
+    )
     from qahm_torch.annealer import *
     from qahm_torch.device import *
     from qahm_torch.ising import *

@@ -1,6 +1,7 @@
 r"""Small models and exact references that the tests share."""
 
 import torch
+from scipy.stats import chi2
 
 from qahm_torch import CouplingGraph, Ising
 from qahm_torch.ising import all_states
@@ -22,6 +23,18 @@ def law(ising):
 
 def state_index(spins):
     return ((spins > 0).long() * 2 ** torch.arange(spins.shape[-1])).sum(-1)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def p_value(spins, probabilities):
+    r"""The p-value of Pearson's test of samples (S, N) against a law of all states, (2^N,)."""
+    counts = torch.bincount(state_index(spins), minlength=len(probabilities)).to(F64)
+    expected = probabilities * len(spins)
+    statistic = ((counts - expected) ** 2 / expected).sum().item()
+    return chi2.sf(statistic, len(probabilities) - 1)
 
 
 # The four models on which samplers are compared with the oracle.

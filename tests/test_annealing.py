@@ -1,7 +1,6 @@
 import pytest
 import torch
-from models import F64, law, random_ising, state_index
-from test_samplers import p_value, seeded
+from models import F64, law, p_value, random_ising, seeded, state_index
 
 from qahm_torch import AnnealedSampler, CouplingGraph, GibbsSampler, Ising
 from qahm_torch.ising import all_states, exact_log_partition

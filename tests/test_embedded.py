@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from models import F64, law, random_ising
+from models import F64, law, p_value, random_ising
 from small_runs import (
     Counting,
     Hot,
@@ -16,7 +16,6 @@ from small_runs import (
     small_machine,
     weights_of,
 )
-from test_samplers import p_value
 
 from qahm_torch import (
     AnnealerSampler,

@@ -3,8 +3,7 @@ import sys
 
 import pytest
 import torch
-from models import F64, SMALL_MODELS, law, random_ising
-from test_samplers import p_value, seeded
+from models import F64, SMALL_MODELS, law, p_value, random_ising, seeded
 
 from qahm_torch import CouplingGraph, GibbsSampler
 from qahm_torch.ising import estimate_beta
@@ -107,9 +106,9 @@ qt.GibbsSampler(1, backend="numba").sample(ising, 2)
 def test_state_is_not_changed():
     ising = random_ising(CouplingGraph.complete(6))
     state = GibbsSampler(1).sample(ising, 10).state
-    kept = state.clone()
+    kept = state.spins.clone()
     GibbsSampler(2).sample(ising, 10, state=state)
-    assert torch.equal(state, kept)
+    assert torch.equal(state.spins, kept)
 
 
 def test_few_sweeps_from_a_far_start_fail_the_law():
@@ -121,15 +120,10 @@ def test_few_sweeps_from_a_far_start_fail_the_law():
 
 
 def test_bad_settings_are_named():
-    ising = random_ising(CouplingGraph.complete(3))
     with pytest.raises(ValueError, match="num_sweeps is 0"):
         GibbsSampler(0)
     with pytest.raises(ValueError, match="backend is 'jax'"):
         GibbsSampler(1, backend="jax")
-    with pytest.raises(ValueError, match=r"state of shape \(4, 3\)"):
-        GibbsSampler(1).sample(ising, 5, state=torch.ones(4, 3))
-    with pytest.raises(ValueError, match="gamma is not 0"):
-        GibbsSampler(1).sample(random_ising(CouplingGraph.complete(3), gamma=1.0), 5)
 
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])

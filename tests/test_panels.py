@@ -2,8 +2,7 @@ r"""What holds for all compiled kernels: threads, blocks and other chains change
 
 import pytest
 import torch
-from models import random_ising
-from test_samplers import seeded
+from models import random_ising, seeded
 
 from qahm_torch import CouplingGraph, GibbsSampler
 from qahm_torch.kernels.panels import (

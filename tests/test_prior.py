@@ -5,8 +5,7 @@ import pickle
 
 import pytest
 import torch
-from models import F64, law, random_ising
-from test_samplers import p_value
+from models import F64, law, p_value, random_ising
 
 from qahm_torch import (
     CouplingGraph,
@@ -145,12 +144,12 @@ def test_chains_adapt_to_another_number():
 def test_sample_leaves_the_chains():
     layer = QuantumPriorLayer(4, num_samples=8)
     layer.draw()
-    kept = layer.chains.clone()
+    kept = layer.chains.spins.clone()
     assert layer.sample(30).shape == (30, 4)
     clamp = torch.tensor([1.0, 0, 0, -1.0])
     held = layer.sample(30, clamp=clamp)
     assert (held[:, 0] == 1).all() and (held[:, 3] == -1).all()
-    assert torch.equal(layer.chains, kept)
+    assert torch.equal(layer.chains.spins, kept)
 
 
 def test_default_initialization_equilibrates_within_10_sweeps():

@@ -4,8 +4,7 @@ import math
 
 import pytest
 import torch
-from models import F64, law, random_ising
-from test_samplers import p_value
+from models import F64, law, p_value, random_ising
 
 from qahm_torch import CouplingGraph, Ising, SimulatedAnnealer
 from qahm_torch.annealer import place

@@ -1,8 +1,10 @@
+from copy import deepcopy
+from dataclasses import replace
+
 import pytest
 import torch
-from models import F64, law, random_ising
+from models import F64, law, random_ising, seeded
 from scipy.stats import chi2
-from test_samplers import seeded
 
 from qahm_torch import CouplingGraph, GibbsSampler, Ising, TemperingSampler
 from qahm_torch.ising import all_states
@@ -34,13 +36,13 @@ def test_both_modes_have_their_weights_where_gibbs_stays_in_one(backend):
     ising = two_modes()
     sampler = TemperingSampler(200, backend=backend)
     state = sampler.sample(ising, 1000, generator=seeded()).state
-    start = {**state, "spins": -torch.ones_like(state["spins"])}
+    start = replace(state, rungs=-torch.ones_like(state.rungs))
     samples = sampler.sample(ising, 1000, state=start, generator=seeded())
     assert p_value_of_magnetization(samples.spins, ising) > 1e-3
     assert p_value_of_magnetization(samples.spins, two_modes(-0.05)) < 1e-3
     # As many updates of spins without swaps do not leave the start.
-    gibbs = GibbsSampler(200 * len(state["betas"]), backend)
-    stuck = gibbs.sample(ising, 1000, state=start["spins"][:, 0], generator=seeded()).spins
+    gibbs = GibbsSampler(200 * len(state.betas), backend)
+    stuck = gibbs.sample(ising, 1000, state=start.rungs[:, 0], generator=seeded()).spins
     assert p_value_of_magnetization(stuck, ising) < 1e-3
 
 
@@ -53,7 +55,7 @@ def test_temperatures_are_placed_for_equal_rejection():
         assert samples.info["betas"][0] == 0 and samples.info["betas"][-1] == 1
         assert max(rates) - min(rates) < 0.2
     # The twin: evenly spaced temperatures.
-    even = {**first.state, "betas": torch.linspace(0, 1, len(rates) + 1, dtype=F64)}
+    even = replace(first.state, betas=torch.linspace(0, 1, len(rates) + 1, dtype=F64))
     rates = sampler.sample(ising, 200, state=even, generator=seeded(2)).info["rejection_rates"]
     assert max(rates) - min(rates) > 0.5
 
@@ -68,14 +70,23 @@ def test_ladders_resume_from_their_state_and_leave_it():
     ising = two_modes()
     sampler, generator = TemperingSampler(5), seeded()
     state = sampler.sample(ising, 20, generator=generator).state
-    kept = {name: values.clone() for name, values in state.items()}
+    kept = deepcopy(state.state_dict())
     saved = generator.get_state()
     following = sampler.sample(ising, 20, state=state, generator=generator)
     resumed = sampler.sample(ising, 20, state=state, generator=generator.set_state(saved))
     assert torch.equal(resumed.spins, following.spins)
-    assert torch.equal(resumed.state["spins"], following.state["spins"])
-    assert all(torch.equal(state[name], kept[name]) for name in kept)
-    assert state["spins"].dtype == torch.int8
+    assert torch.equal(resumed.state.rungs, following.state.rungs)
+    assert all(torch.equal(getattr(state, name), kept[name]) for name in kept if name != "kind")
+    assert state.rungs.dtype == torch.int8
+
+
+def test_a_ladder_of_another_number_of_temperatures_is_built_anew():
+    ising = two_modes()
+    state = TemperingSampler(2, 3).sample(ising, 10).state
+    samples = TemperingSampler(2, 5).sample(ising, 10, state=state)
+    assert len(samples.state.betas) == 5 and samples.info["start"] == "spins"
+    kept = TemperingSampler(2).sample(ising, 10, state=state)
+    assert len(kept.state.betas) == 3 and kept.info["start"] == "resumed"
 
 
 def test_bad_settings_are_named():
@@ -85,8 +96,3 @@ def test_bad_settings_are_named():
         TemperingSampler(num_temperatures=1)
     with pytest.raises(ValueError, match="backend is 'jax'"):
         TemperingSampler(backend="jax")
-    state = TemperingSampler(1, 3).sample(two_modes(), 4).state
-    with pytest.raises(ValueError, match=r"state of shape \(4, 3, 18\)"):
-        TemperingSampler(1, 3).sample(two_modes(), 5, state=state)
-    with pytest.raises(ValueError, match="gamma is not 0"):
-        TemperingSampler().sample(random_ising(CouplingGraph.complete(3), gamma=1.0), 5)

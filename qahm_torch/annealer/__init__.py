@@ -2,8 +2,6 @@ r"""Sampling through a quantum annealer, real or simulated."""
 
 from qahm_torch.annealer.annealer import (
     AnnealerSampler as AnnealerSampler,
-)
-from qahm_torch.annealer.annealer import (
     AnnealerWarning as AnnealerWarning,
 )
 from qahm_torch.annealer.archive import AnswerArchive as AnswerArchive
@@ -11,8 +9,6 @@ from qahm_torch.annealer.embedded import EmbeddedPrior as EmbeddedPrior
 from qahm_torch.annealer.ledger import TimeLedger as TimeLedger
 from qahm_torch.annealer.placement import (
     Placement as Placement,
-)
-from qahm_torch.annealer.placement import (
     place as place,
 )
 from qahm_torch.annealer.replay import ReplaySampler as ReplaySampler

@@ -3,24 +3,19 @@ r"""Samplers of Ising models, and estimates of their log-partition function."""
 from qahm_torch.samplers.annealing import AnnealedSampler as AnnealedSampler
 from qahm_torch.samplers.dimod import DimodSampler as DimodSampler
 from qahm_torch.samplers.exact import ExactSampler as ExactSampler
+from qahm_torch.samplers.fallback import Fallback as Fallback, FallbackWarning as FallbackWarning
 from qahm_torch.samplers.gibbs import GibbsSampler as GibbsSampler
 from qahm_torch.samplers.log_z import (
     LogZ as LogZ,
-)
-from qahm_torch.samplers.log_z import (
     annealed_log_z as annealed_log_z,
-)
-from qahm_torch.samplers.log_z import (
     estimate_log_z as estimate_log_z,
-)
-from qahm_torch.samplers.log_z import (
     exact_log_z as exact_log_z,
 )
 from qahm_torch.samplers.path_integral import PathIntegralSampler as PathIntegralSampler
 from qahm_torch.samplers.sampler import (
     Sampler as Sampler,
-)
-from qahm_torch.samplers.sampler import (
     Submission as Submission,
 )
+from qahm_torch.samplers.swept import Swept as Swept
 from qahm_torch.samplers.tempering import TemperingSampler as TemperingSampler
+from qahm_torch.samplers.wrapper import Wrapper as Wrapper, within as within

@@ -6,7 +6,7 @@ __all__ = ["Sampler", "Submission"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -44,9 +44,9 @@ class Sampler(ABC):
         ValueError: Coins cannot hold spins, but clamp holds 3 of them
     """
 
-    can_clamp: ClassVar[bool] = True  # whether spins can be held
-    takes_gamma: ClassVar[bool] = False  # whether models may have a transverse field
-    keeps_chains: ClassVar[bool] = False  # whether there are chains to run on
+    can_clamp: bool = True  # whether spins can be held
+    takes_gamma: bool = False  # whether models may have a transverse field
+    keeps_chains: bool = False  # whether there are chains to run on
     is_billed: bool = False  # whether samples cost more than the time of this machine
 
     def sample(

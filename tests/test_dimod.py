@@ -35,7 +35,7 @@ def test_columns_are_named_and_rows_repeated():
     child = Canned([[1, -1, 1], [-1, -1, 1]], ["c", "a", "b"], [3, 1])
     samples = DimodSampler(child).sample(random_ising(GRAPH), 4)
     assert samples.spins.tolist() == [[-1, 1, 1]] * 3 + [[-1, 1, -1]]
-    assert samples.info["timing"] == {"qpu_access_time": 7}
+    assert samples.info["answer"]["timing"] == {"qpu_access_time": 7}
 
 
 def test_bits_of_a_binary_answer_become_spins():

@@ -71,6 +71,48 @@ def test_moments_are_the_gradient_of_log_z(gamma):
     torch.testing.assert_close(-J.grad, correlation)
 
 
+DEGENERATE = {
+    "free spins": (0.0, 0.0, 1.0),
+    "uniform ferromagnet": (0.0, -0.5, 0.7),
+    "uniform field": (0.3, 0.0, 0.4),
+    "random": (None, None, 1.2),
+}
+
+
+def log_law(graph, h, J, gamma):
+    r"""The logarithm of the diagonal of the density matrix, by torch's own matrix exponential."""
+    rho = density(Ising(graph, h, J, gamma))
+    return (rho.diagonal() / rho.trace()).log()
+
+
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_gradient_of_the_quantum_law_holds_where_levels_are_degenerate(case):
+    h, J, gamma = DEGENERATE[case]
+    graph = CouplingGraph.complete(3)
+    start = random_ising(graph)
+    parameters = [
+        (start.h if h is None else torch.full((3,), h, dtype=F64)).requires_grad_(),
+        (start.J if J is None else torch.full((3,), J, dtype=F64)).requires_grad_(),
+        torch.full((3,), gamma, dtype=F64, requires_grad=True),
+    ]
+    weights = torch.randn(8, generator=torch.Generator().manual_seed(0), dtype=F64)
+    ours, theirs = (
+        torch.autograd.grad((weights * law_of(graph, *parameters)).sum(), parameters)
+        for law_of in (lambda *p: exact_log_probs(Ising(*p)), log_law)
+    )
+    for found, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+def test_second_derivatives_of_the_quantum_law_are_refused():
+    graph = CouplingGraph.complete(3)
+    J = torch.ones(3, dtype=F64, requires_grad=True)
+    value = exact_log_probs(Ising(graph, torch.zeros(3, dtype=F64), J, gamma=1.0))[0]
+    (gradient,) = torch.autograd.grad(value, J, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivative with a transverse field"):
+        gradient.sum().backward()
+
+
 def test_too_many_spins_are_refused():
     with pytest.raises(ValueError, match="21 spins are too many"):
         exact_log_partition(random_ising(CouplingGraph(21, [])))

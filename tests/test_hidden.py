@@ -4,7 +4,7 @@ from models import F64, law, random_ising
 
 from qahm_torch import CouplingGraph, ExactSampler, Ising, QuantumPriorLayer
 from qahm_torch.ising import all_states
-from qahm_torch.priors import hidden as free_energy
+from qahm_torch.priors import hidden as module
 from qahm_torch.priors.hidden import HiddenUnits
 
 
@@ -65,7 +65,7 @@ def test_large_groups_take_their_gradient_from_samples(monkeypatch):
         return torch.cat([h.grad, J.grad]), rows.grad.view(repeats, 2, 3).sum(0)
 
     exact, exact_rows = gradient(1)
-    monkeypatch.setattr(free_energy, "MAX_GROUP", 1)
+    monkeypatch.setattr(module, "MAX_GROUP", 1)
     assert not units.are_exact
     sampled, sampled_rows = gradient(20_000)
     assert (sampled - exact).abs().max() < 5 / 20_000**0.5
@@ -74,6 +74,25 @@ def test_large_groups_take_their_gradient_from_samples(monkeypatch):
     ising = ising.scaled(0.8)
     other, _ = gradient(20_000)
     assert (other - exact).abs().max() > 5 / 20_000**0.5
+
+
+def test_a_single_vector_has_a_gradient_in_large_groups(monkeypatch):
+    monkeypatch.setattr(module, "MAX_GROUP", 1)
+    layer = QuantumPriorLayer(6, hidden=(1, 3, 5), num_samples=8)
+    spins = torch.ones(3, requires_grad=True)
+    layer(spins).backward()
+    assert spins.grad.shape == (3,) and layer.J.grad is not None
+
+
+def test_sampled_gradients_are_not_differentiated_again(monkeypatch):
+    monkeypatch.setattr(module, "MAX_GROUP", 1)
+    graph, hidden = GRAPHS["all connected"]
+    units, h = HiddenUnits(graph, hidden), torch.zeros(6, dtype=F64, requires_grad=True)
+    model = Ising(graph, h, torch.zeros(15, dtype=F64))
+    value = units.free_energy(model, all_states(3)[[1]], ExactSampler()).sum()
+    (gradient,) = torch.autograd.grad(value, h, create_graph=True)
+    with pytest.raises(RuntimeError, match="has no second derivative"):
+        gradient.sum().backward()
 
 
 def test_wrong_hidden_units_are_named():

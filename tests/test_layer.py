@@ -12,9 +12,11 @@ from qahm_torch import (
     ExactSampler,
     GibbsSampler,
     Ising,
+    PathIntegralSampler,
     QuantumPriorLayer,
     Sampler,
     Samples,
+    TemperingSampler,
 )
 from qahm_torch.ising import all_states, exact_log_partition, exact_log_probs
 from qahm_torch.priors.hidden import HiddenUnits
@@ -114,6 +116,65 @@ def test_sampler_runs_once_per_backward_and_never_in_forward():
     assert sampler.calls == 2
     (-layer(spins).mean()).backward()
     assert sampler.calls == 3
+
+
+def test_two_terms_of_one_loss_share_a_negative_phase():
+    sampler = Counting(ExactSampler())
+    layer = QuantumPriorLayer(4, sampler=sampler, num_samples=16)
+    up, down = torch.ones(3, 4), -torch.ones(2, 4)
+    (-layer(up).mean() - layer(down).mean()).backward()
+    assert sampler.calls == 1
+    # Two backward passes are two calls,
+    (-layer(up).mean()).backward()
+    (-layer(down).mean()).backward()
+    assert sampler.calls == 3
+    # unless they are said to share one.
+    with layer.shared_negative():
+        (-layer(up).mean()).backward()
+        dreams = layer.draw()
+        (-layer(down).mean()).backward()
+        with layer.shared_negative():
+            assert layer.draw() is dreams
+    assert sampler.calls == 4
+    layer.draw()
+    assert sampler.calls == 5
+
+
+def test_terms_that_share_samples_add_up():
+    # The gradient of the sum is that with one set of samples for both.
+    ising = random_ising(CouplingGraph.complete(4), seed=5)
+    layer = layer_of(ising, sampler=ExactSampler(), num_samples=50)
+    data = all_states(4)[[1, 2]]
+    torch.manual_seed(0)
+    (-layer(data[:1]).sum() - layer(data[1:]).sum()).backward()
+    shared = layer.J.grad.clone()
+    layer.zero_grad()
+    torch.manual_seed(0)
+    samples = layer.draw()
+    (-layer.log_prob(data, samples).sum()).backward()
+    torch.testing.assert_close(shared, layer.J.grad)
+
+
+@pytest.mark.parametrize(
+    "samplers",
+    [
+        (GibbsSampler(2), TemperingSampler(2)),
+        (TemperingSampler(2), GibbsSampler(2)),
+        (PathIntegralSampler(2), GibbsSampler(2)),
+        (GibbsSampler(2), PathIntegralSampler(2)),
+        (TemperingSampler(2), PathIntegralSampler(2)),
+        (GibbsSampler(2), ExactSampler()),
+        (ExactSampler(), GibbsSampler(2)),
+    ],
+)
+def test_the_sampler_may_be_replaced_at_any_time(samplers):
+    layer = QuantumPriorLayer(4, sampler=samplers[0], num_samples=8)
+    layer.draw()
+    layer.sampler = samplers[1]
+    start = layer.draw().info["start"]
+    exact = any(isinstance(sampler, ExactSampler) for sampler in samplers)
+    assert start == ("fresh" if exact else "spins")
+    assert layer.sample(20).shape == (20, 4)
 
 
 def test_draw_takes_what_was_prefetched():

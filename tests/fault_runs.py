@@ -29,7 +29,15 @@ from cloud_service import CloudService, scrub_environment, within
 from dwave.system import DWaveSampler
 from models import random_ising
 
-from qahm_torch import AnnealerError, AnnealerSampler, CouplingGraph, Ising, RetryPolicy, Samples
+from qahm_torch import (
+    AnnealerError,
+    AnnealerSampler,
+    CouplingGraph,
+    Ising,
+    ProgramSettings,
+    RetryPolicy,
+    Samples,
+)
 from qahm_torch.annealer import ReplaySampler
 from qahm_torch.device import Chip
 
@@ -96,7 +104,7 @@ class Observation(NamedTuple):
     billed: int
     num_wrong: int  # of the samples that were accepted, those that the QPU did not draw
     cost: float  # the seconds of QPU time of the jobs that the service admits to
-    booked: float  # the seconds of the ledger, after the call
+    booked: float  # the seconds of the account, after the call
     measured: float  # the seconds that are measured, after recovery
     unpaid: set[str]  # the problems that have run and are not in the archive after recovery
     num_wrong_archived: int  # of the reads in the archive, those that the QPU did not draw
@@ -128,7 +136,7 @@ def observe(case: Case, folder: Path) -> Observation:
         start = time.monotonic()
         samples, error = _outcome(sampler, ising)
         seconds = time.monotonic() - start
-        booked = sampler.ledger.measured + sampler.ledger.unconfirmed
+        booked = sampler.account.measured + sampler.account.unconfirmed
         service.clear_faults()
         service.resume_listening()
         if error is not None and service.problems:
@@ -145,7 +153,7 @@ def observe(case: Case, folder: Path) -> Observation:
             0 if samples is None else _num_wrong(samples, ising, service),
             sum(_cost(service, problem) for problem in admitted),
             booked,
-            sampler.ledger.measured,
+            sampler.account.measured,
             {problem.id for problem in admitted} - kept,
             num_wrong_archived,
         )
@@ -156,16 +164,15 @@ def _options(case: Case) -> dict[str, Any]:
 
 
 def _sampler(case: Case, service: CloudService, patch: Any, archive: Path) -> AnnealerSampler:
-    settings: dict[str, Any] = {"policy": case.policy, "archive": archive}
+    settings: dict[str, Any] = {"beta": 1.0, "policy": case.policy, "archive": archive}
+    settings["programming"] = ProgramSettings(num_gauges=0)
     options = {**service.client_options(), "http_retry_total": 1, "request_timeout": 0.3}
     options = {**options, **case.client}
     if not case.opening:
-        return AnnealerSampler(
-            within(DEADLINE, DWaveSampler, **options), beta=1.0, num_gauges=0, **settings
-        )
+        return AnnealerSampler(within(DEADLINE, DWaveSampler, **options), **settings)
     patch.setenv("DWAVE_API_TOKEN", options.pop("token"))
     spec = {"class_path": "dwave.system.DWaveSampler", "init_args": options}
-    return AnnealerSampler(spec, beta=1.0, num_gauges=0, **settings)
+    return AnnealerSampler(spec, **settings)
 
 
 def _outcome(

@@ -505,7 +505,7 @@ def test_it_keeps_the_promise(check):
 
 WRONG = [
     ({"device": GibbsSampler()}, TypeError, "device is GibbsSampler"),
-    ({"device": {"name": "x"}}, ValueError, "class_path and init_args, not name"),
+    ({"device": {"name": "x"}}, ValueError, "keys name, but it is given as class_path"),
     ({"beta": 0}, ValueError, "beta is 0, but it is positive"),
     ({"beta": float("inf")}, ValueError, "beta is inf"),
     ({"budget": -1}, ValueError, "budget is -1"),
@@ -527,7 +527,7 @@ def test_wrong_requests_are_named():
         sampler.sample(random_ising(CouplingGraph.complete(3), gamma=1.0), 5)
     with pytest.raises(PlacementError, match="200"):
         sampler.sample(random_ising(CouplingGraph.complete(200), 0.01), 5)
-    with pytest.raises(ValueError, match="there is no class"):
+    with pytest.raises(ValueError, match="that is no class"):
         AnnealerSampler({"class_path": "qahm_torch.Nothing"}).sample(strong(), 1)
     with pytest.raises(ValueError, match="1e\\+09 microseconds, but"):
         AnnealerSampler(SPEC, anneal=AnnealSettings(annealing_time=1e9)).sample(strong(), 1)

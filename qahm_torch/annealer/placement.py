@@ -325,5 +325,7 @@ def _check_strands(strands: tuple[Strands, ...]) -> None:
             if not strand:
                 raise ValueError(f"spin {spin} has no qubit, but it needs at least 1")
             if seen.intersection(strand) or len(set(strand)) < len(strand):
-                raise ValueError(f"strand {strand} of spin {spin} has a qubit that is taken")
+                raise ValueError(
+                    f"spin {spin} has the strand {strand}, but a qubit of it is taken"
+                )
             seen.update(strand)

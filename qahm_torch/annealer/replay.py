@@ -70,7 +70,7 @@ class ReplaySampler(Sampler):
         self.strict = strict
         self._answers = [a for a in answered(AnswerArchive(archive)) if _is_sample(a)]
         if not self._answers:
-            raise ValueError(f"{archive} has no answers in it")
+            raise ValueError(f"archive is {archive}, but there are no answers in it")
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -102,16 +102,16 @@ class ReplaySampler(Sampler):
     def _next(self, ising: Ising, position: int, num_samples: int) -> Answered:
         if position >= len(self):
             raise ValueError(
-                f"the {len(self)} answers of {self.archive} are used up, and {num_samples} "
-                "samples were asked for"
+                f"num_samples is {num_samples}, but the {len(self)} answers of {self.archive} are "
+                "used up"
             )
         answer = self._answers[position]
         if answer.ising.num_spins != ising.num_spins or (
             self.strict and not _same(answer.ising, ising)
         ):
             raise ValueError(
-                f"answer {position} of {self.archive} is of another model than the one to be "
-                "sampled; strict=False uses it all the same if it has as many spins"
+                f"answer {position} of {self.archive} is of another model, but it is asked for this "
+                "one; strict=False uses it all the same if it has as many spins"
             )
         return answer
 

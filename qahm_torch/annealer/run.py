@@ -190,7 +190,7 @@ class Runner:
         None if there will never be one, which is written down.
         """
         if self.archive is None:
-            raise ValueError("without an archive there is no record of what was submitted")
+            raise ValueError("archive is None, but only an archive knows what was submitted")
         try:
             answer = self.device.fetch(lost.job, problem_id, clock)
         except ProblemFailedError as error:

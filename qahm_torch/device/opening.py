@@ -56,7 +56,8 @@ def open_device(device: Any, policy: RetryPolicy) -> Device:
 def _check_keys(spec: dict[str, Any]) -> None:
     if not isinstance(spec.get("class_path"), str) or not set(spec) <= {"class_path", "init_args"}:
         raise ValueError(
-            f"a device is given as class_path and init_args, not {', '.join(map(str, spec))}"
+            f"device has the keys {', '.join(map(str, spec))}, but it is given as class_path and "
+            "init_args"
         )
     secret = next(_secrets(spec.get("init_args") or {}), None)
     if secret is not None:
@@ -98,7 +99,7 @@ def _build(spec: dict[str, Any]) -> Any:
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError):
-        raise ValueError(f"there is no class {spec['class_path']!r} to build a device") from None
+        raise ValueError(f"class_path is {spec['class_path']!r}, but that is no class") from None
     arguments = dict(spec.get("init_args") or {})
     if name != "DWaveSampler":
         return kind(**arguments)

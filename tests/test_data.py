@@ -16,8 +16,17 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from qahm_torch.data.coding import dequantize, draw_spins, one_hot_spins
-from qahm_torch.data.modules import MNIST16, MNIST28, BarsAndStripes, OptDigits
+from qahm_torch.data import (
+    MNIST16,
+    MNIST28,
+    BarsAndStripes,
+    OptDigits,
+    Splits,
+    TensorDataModule,
+    dequantize,
+    draw_spins,
+    one_hot_spins,
+)
 
 # Lightning on a newer torch than it was written for
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
@@ -50,7 +59,7 @@ def test_one_hot_spins():
 
 @pytest.mark.parametrize("label", [-1, 3])
 def test_one_hot_spins_refuses_labels_out_of_range(label):
-    with pytest.raises(ValueError, match=rf"from 0 to 2, got \[{label}\]"):
+    with pytest.raises(ValueError, match=rf"labels hold {label}, but the classes are 0 to 2"):
         one_hot_spins(torch.tensor([0, label]), 3)
 
 
@@ -104,13 +113,13 @@ def test_draw_spins_has_the_expectation():
 
 
 @pytest.mark.parametrize("function", [lambda v: dequantize(v, 4, 2), lambda v: draw_spins(v, 4)])
-def test_more_pixels_than_units_are_refused(function):
-    with pytest.raises(ValueError, match="num_pixels must be .* from 0 to 3, got 4"):
+def test_more_features_than_units_are_refused(function):
+    with pytest.raises(ValueError, match="num_features is 4, but .* from 0 to 3"):
         function(torch.zeros(2, 3))
 
 
 def test_one_level_is_refused():
-    with pytest.raises(ValueError, match="num_levels must be .* at least 2, got 1"):
+    with pytest.raises(ValueError, match="num_levels is 1, but .* at least 2"):
         dequantize(torch.zeros(2), 2, 1)
 
 
@@ -123,7 +132,7 @@ def test_optdigits_describes_itself():
     assert (data.num_visible, data.num_levels) == (74, 17)
     assert (OptDigits(classes=False).num_classes, OptDigits(classes=False).num_visible) == (0, 64)
     with pytest.raises(AttributeError):
-        data.num_pixels = 3
+        data.num_visible = 3
 
 
 def test_optdigits_are_those_of_scikit_learn():
@@ -246,6 +255,97 @@ def test_bars_and_stripes_repeat_in_training_only():
     data = ready(BarsAndStripes(side=3, num_repeats=5, batch_size=8))
     assert sorted(batches(data.train_dataloader()).tolist()) == sorted(5 * data.train.tolist())
     assert torch.equal(batches(data.val_dataloader()), data.val)
+
+
+# ---------------------------------------------------------------- a table, defined here
+
+
+class Weather(TensorDataModule):
+    r"""A table: two measured columns, a count on a grid of 5, a spin, and 3 classes."""
+
+    def __init__(self, batch_size: int = 8, seed: int = 0):
+        super().__init__(4, num_classes=3, batch_size=batch_size, seed=seed)
+
+    def load_splits(self):
+        source = generator(5)
+        measured = 10 * torch.randn(50, 2, generator=source)
+        count = torch.randint(5, (50, 1), generator=source) / 2 - 1
+        spin = 2.0 * torch.randint(2, (50, 1), generator=source) - 1
+        classes = one_hot_spins(torch.randint(3, (50,), generator=source), 3)
+        rows = torch.cat([measured, count, spin, classes], 1)
+        return Splits(rows[:30], rows[30:40], rows[40:])
+
+    def transform(self, rows, generator=None):
+        noise = 0.1 * torch.randn(len(rows), 2, generator=generator)
+        return torch.cat([rows[:, :2] + noise, rows[:, 2:]], 1)
+
+
+def test_a_table_is_no_picture():
+    data = Weather()
+    assert (data.num_features, data.num_classes, data.num_visible) == (4, 3, 7)
+    assert (data.image_shape, data.num_levels, data.num_pixels) == (None, None, 0)
+
+
+def test_a_table_has_noise_of_its_own():
+    data = ready(Weather())
+    first, second = (batches(data.train_dataloader()) for _ in range(2))
+    for batch in (first, second):
+        assert sorted(batch[:, 2:].tolist()) == sorted(data.train[:, 2:].tolist())
+    assert not torch.equal(first, second)
+    for part in ("val", "test"):
+        loader, rows = getattr(data, f"{part}_dataloader")(), getattr(data, part)
+        seen = batches(loader)
+        assert torch.equal(seen, batches(loader))
+        assert torch.equal(seen[:, 2:], rows[:, 2:])
+        assert 0 < (seen - rows)[:, :2].abs().max() < 1
+
+
+def test_rows_are_as_they_are_where_nothing_transforms_them():
+    class Plain(Weather):
+        transform = TensorDataModule.transform
+
+    data = ready(Plain())
+    assert sorted(batches(data.train_dataloader()).tolist()) == sorted(data.train.tolist())
+    assert torch.equal(batches(data.test_dataloader()), data.test)
+
+
+def test_a_trainer_takes_a_table():
+    data = Weather()
+    model = Recorder(data.num_visible)
+    trainer().fit(model, datamodule=data)
+    assert [len(batch) for batch in model.seen["train"]] == [8, 8, 8, 6] * 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (torch.zeros(4, 6), r"train has shape \(4, 6\), but rows of 7 units"),
+        (torch.zeros(4), r"train has shape \(4,\), but rows of 7 units"),
+        (torch.zeros(4, 7).long(), "train has dtype torch.int64, but a floating dtype"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(rows, message, monkeypatch):
+    monkeypatch.setattr(Weather, "load_splits", lambda self: Splits(rows, rows, rows))
+    with pytest.raises(ValueError, match=message):
+        Weather().setup()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"num_features": 0}, "num_features is 0, but"),
+        ({"num_classes": -1}, "num_classes is -1, but"),
+        ({"num_levels": 1}, "num_levels is 1, but .* at least 2"),
+        ({"image_shape": (3, 3)}, r"image_shape is \(3, 3\), but the 4 features are not 9"),
+    ],
+)
+def test_a_table_of_bad_settings_is_refused(changed, message):
+    class Changed(Weather):
+        def __init__(self):
+            TensorDataModule.__init__(self, **{"num_features": 4, "batch_size": 8, **changed})
+
+    with pytest.raises(ValueError, match=message):
+        Changed()
 
 
 # ---------------------------------------------------------------- MNIST from files of the test's
@@ -527,17 +627,17 @@ def test_missing_torchvision(root, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: OptDigits(batch_size=0), "batch_size .* at least 1, got 0"),
-        (lambda: OptDigits(num_val=-1), "num_val .* at least 0, got -1"),
-        (lambda: OptDigits(num_test=2.0), "num_test .* got 2.0"),
-        (lambda: OptDigits(num_val=900, num_test=897), r"num_test .* from 0 to 1796, got 1797"),
-        (lambda: OptDigits(seed=-2), "seed .* at least 0, got -2"),
-        (lambda: MNIST16(num_val=-1), "num_val .* got -1"),
-        (lambda: MNIST28(num_val=-1), "num_val .* got -1"),
-        (lambda: MNIST28(binarize="always"), "'static' or 'dynamic', got 'always'"),
-        (lambda: BarsAndStripes(side=0), "side .* from 1 to 16, got 0"),
-        (lambda: BarsAndStripes(side=17), "side .* from 1 to 16, got 17"),
-        (lambda: BarsAndStripes(num_repeats=0), "num_repeats .* at least 1, got 0"),
+        (lambda: OptDigits(batch_size=0), "batch_size is 0, but .* at least 1"),
+        (lambda: OptDigits(num_val=-1), "num_val is -1, but .* at least 0"),
+        (lambda: OptDigits(num_test=2.0), "num_test is 2.0, but"),
+        (lambda: OptDigits(num_val=900, num_test=897), r"num_test is 1797, but .* from 0 to 1796"),
+        (lambda: OptDigits(seed=-2), "seed is -2, but .* at least 0"),
+        (lambda: MNIST16(num_val=-1), "num_val is -1, but"),
+        (lambda: MNIST28(num_val=-1), "num_val is -1, but"),
+        (lambda: MNIST28(binarize="always"), "binarize is 'always', but .* 'static' or 'dynamic'"),
+        (lambda: BarsAndStripes(side=0), "side is 0, but .* from 1 to 16"),
+        (lambda: BarsAndStripes(side=17), "side is 17, but .* from 1 to 16"),
+        (lambda: BarsAndStripes(num_repeats=0), "num_repeats is 0, but .* at least 1"),
     ],
 )
 def test_bad_arguments(make, message):
@@ -546,7 +646,7 @@ def test_bad_arguments(make, message):
 
 
 def test_validation_cannot_take_the_whole_training_set(root):
-    with pytest.raises(ValueError, match="num_val must be .* from 0 to 39, got 40"):
+    with pytest.raises(ValueError, match="num_val is 40, but .* from 0 to 39"):
         MNIST16(root, num_val=40).setup()
 
 

@@ -1,4 +1,4 @@
-"""Tests of the chain diagnostics, against processes of known correlation and scalar oracles."""
+r"""The chain diagnostics, against processes of known correlation and scalar oracles."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import norm, rankdata
 
-from qahm_torch.evaluation.diagnostics import (
+from qahm_torch.evaluation import (
     autocorrelation,
     autocorrelation_time,
     effective_sample_size,
@@ -23,7 +23,7 @@ def normal(*shape, seed=0):
 
 
 def autoregressive(phi, num_draws, num_chains, seed=0):
-    """Stationary x_t = phi x_(t-1) + noise, whose autocorrelation is phi^t."""
+    r"""Stationary x_t = phi x_(t-1) + noise, whose autocorrelation is phi^t."""
     noise = normal(num_draws, num_chains, seed=seed)
     draws = [noise[0] / math.sqrt(1 - phi**2)]
     for shock in noise[1:]:
@@ -32,7 +32,7 @@ def autoregressive(phi, num_draws, num_chains, seed=0):
 
 
 def reference_size(x):
-    """Effective sample size by plain loops, after Vehtari et al. (2021), section 3.2."""
+    r"""Effective sample size by plain loops, after Vehtari et al. (2021), section 3.2."""
     half = len(x) // 2
     x = np.concatenate([x[:half], x[-half:]], axis=1)
     size, chains = x.shape
@@ -54,7 +54,7 @@ def reference_size(x):
 
 
 def reference_r_hat(x):
-    """Rank-normalized split R-hat with SciPy's ranks and quantiles."""
+    r"""Rank-normalized split R-hat with SciPy's ranks and quantiles."""
     half = len(x) // 2
     halves = np.concatenate([x[:half], x[-half:]], axis=1)
     values = []
@@ -232,11 +232,11 @@ def test_dtype_follows_the_draws_and_no_gradient_flows(diagnostic):
 
 @pytest.mark.parametrize("diagnostic", DIAGNOSTICS)
 def test_wrong_draws_are_refused(diagnostic):
-    with pytest.raises(ValueError, match="at least 4 draws of at least 1 chain, got 3 of 2"):
+    with pytest.raises(ValueError, match="x has 3 draws of 2 chains, but at least 4"):
         diagnostic(torch.zeros(3, 2))
-    with pytest.raises(ValueError, match="got 5 of 0"):
+    with pytest.raises(ValueError, match="x has 5 draws of 0 chains, but"):
         diagnostic(torch.zeros(5, 0))
-    with pytest.raises(ValueError, match=r"got \(10,\); give a single chain as x\[:, None\]"):
+    with pytest.raises(ValueError, match=r"x has shape \(10,\), but .* as x\[:, None\]"):
         diagnostic(torch.zeros(10))
-    with pytest.raises(TypeError, match=r"floating dtype, got torch\.int64"):
+    with pytest.raises(TypeError, match=r"x has dtype torch\.int64, but"):
         diagnostic(torch.zeros(10, 2, dtype=torch.int64))

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import SEEDS, SHAPES, SOME
 
 from qahm_torch.data import (
     MNIST16,
@@ -25,6 +28,7 @@ from qahm_torch.data import (
     TensorDataModule,
     dequantize,
     draw_spins,
+    grid_rows,
     one_hot_spins,
 )
 
@@ -110,6 +114,52 @@ def test_draw_spins_has_the_expectation():
     error = ((1 - expected**2) / 40_000).sqrt()
     assert ((spins.mean(0) - expected).abs() <= 5 * error + 1e-5).all()
     assert torch.equal(spins[:, 5], expected[5].expand(40_000))
+
+
+@SOME
+@given(SHAPES, st.integers(0, 5), st.integers(0, 3), st.integers(2, 1000), SEEDS, st.booleans())
+def test_any_noise_stays_in_its_bin(shape, num_features, num_classes, num_levels, seed, double):
+    levels = torch.randint(num_levels, (*shape, num_features), generator=generator(seed))
+    grid = 2 * levels.to(torch.float64 if double else torch.float32) / (num_levels - 1) - 1
+    values = torch.cat([grid, torch.ones(*shape, num_classes, dtype=grid.dtype)], -1)
+    noisy = dequantize(values, num_features, num_levels, generator(seed))
+    assert noisy.shape == values.shape and noisy.dtype == values.dtype
+    features = noisy[..., :num_features].double()
+    assert torch.equal(((features + 1) * num_levels / 2).floor().long(), levels)
+    assert torch.equal(noisy[..., num_features:], values[..., num_features:])
+
+
+@SOME
+@given(SHAPES, st.integers(1, 12), SEEDS)
+def test_labels_are_read_back(shape, num_classes, seed):
+    labels = torch.randint(num_classes, shape, generator=generator(seed))
+    spins = one_hot_spins(labels, num_classes)
+    assert spins.shape == (*shape, num_classes)
+    assert torch.equal(spins.argmax(-1), labels)
+    assert (spins.abs() == 1).all() and (spins.sum(-1) == 2 - num_classes).all()
+
+
+@SOME
+@given(st.integers(1, 9), st.integers(1, 5), st.integers(2, 256), st.integers(0, 4), SEEDS)
+def test_levels_and_labels_are_read_back(num_rows, num_features, num_levels, num_classes, seed):
+    source = generator(seed)
+    levels = torch.randint(num_levels, (num_rows, num_features), generator=source)
+    labels = torch.randint(max(1, num_classes), (num_rows,), generator=source)
+    rows = grid_rows(levels, num_levels, labels, num_classes)
+    assert rows.shape == (num_rows, num_features + num_classes)
+    assert rows.min() >= -1 and rows.max() <= 1
+    found = (rows[:, :num_features] + 1) * (num_levels - 1) / 2
+    assert torch.equal(found.round().long(), levels)
+    assert num_classes == 0 or torch.equal(rows[:, num_features:].argmax(1), labels)
+
+
+@SOME
+@given(SHAPES, st.integers(1, 6), SEEDS)
+def test_spins_are_drawn_as_they_are(shape, num_features, seed):
+    expected = torch.rand(*shape, num_features, generator=generator(seed)) * 2 - 1
+    spins = draw_spins(expected, num_features, generator(seed))
+    assert (spins.abs() == 1).all()
+    assert torch.equal(draw_spins(spins, num_features), spins)
 
 
 @pytest.mark.parametrize("function", [lambda v: dequantize(v, 4, 2), lambda v: draw_spins(v, 4)])

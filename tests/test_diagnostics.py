@@ -142,6 +142,51 @@ def test_size_counts_chains_apart_for_little():
     assert effective_sample_size(x + 10 * torch.arange(4)) < 20 < effective_sample_size(x) / 50
 
 
+def spins_of(x, threshold):
+    return torch.where(x > threshold, 1.0, -1.0).double()
+
+
+CHAINS = {
+    "mixed": lambda: normal(200, 4),
+    "of odd length": lambda: normal(101, 3),
+    "correlated": lambda: autoregressive(0.5, 300, 4),
+    "slow": lambda: autoregressive(0.95, 400, 4),
+    "antithetic": lambda: autoregressive(-0.8, 300, 4),
+    "unmixed": lambda: normal(200, 4) + 3 * torch.arange(4),
+    "of unlike scale": lambda: normal(200, 4) * torch.tensor([1, 1, 3, 9]),
+    "drifting": lambda: normal(200, 4) + torch.linspace(0, 3, 200)[:, None],
+    "spins": lambda: spins_of(normal(200, 4), 0.7),
+    "slow spins": lambda: spins_of(autoregressive(0.9, 300, 4), 1.0),
+    "spins stuck apart": lambda: spins_of(normal(200, 3) + 2 * torch.arange(3), 1.0),
+}
+
+
+# Their correlations are positive to the last lag, and of the last lags arviz leaves some out.
+UNDECAYED = {"slow", "unmixed", "drifting", "spins stuck apart"}
+
+
+def judged_by_arviz(x):
+    arviz = pytest.importorskip("arviz_stats.base").array_stats
+    chains = {"ary": x.numpy(), "draw_axis": 0, "chain_axis": 1}
+    return float(arviz.ess(**chains, method="mean")), float(arviz.rhat(**chains, method="rank"))
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_chains_are_judged_as_arviz_judges_them(name):
+    x = CHAINS[name]()
+    size, r_hat = judged_by_arviz(x)
+    rel = 0.05 if name in UNDECAYED else 1e-9
+    assert effective_sample_size(x).item() == pytest.approx(size, rel=rel)
+    assert split_r_hat(x).item() == pytest.approx(r_hat, rel=1e-9)
+
+
+def test_arviz_tells_the_chains_apart():
+    sizes, r_hats = zip(*(judged_by_arviz(make()) for make in CHAINS.values()))
+    assert len(set(sizes)) == len(set(r_hats)) == len(CHAINS)
+    assert min(sizes) < 6 and max(sizes) > 3000
+    assert min(r_hats) < 1.001 and max(r_hats) > 1.5
+
+
 @pytest.mark.parametrize("change", ["none", "location", "scale", "drift"])
 @pytest.mark.parametrize("num_draws", [40, 41])
 def test_r_hat_equals_the_reference(change, num_draws):

@@ -2,11 +2,14 @@ r"""The loader: orders, state, and Lightning's way of saving and loading it."""
 
 import copy
 import pickle
-from itertools import chain
+from itertools import chain, islice, repeat
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from strategies import SEEDS, SOME
 
 from qahm_torch.data import TensorLoader
 
@@ -150,6 +153,50 @@ def test_ranks_share_the_rows():
     shares = [flat(epochs(loader, 1)[0]) for loader in loaders]
     assert [len(share) for share in shares] == [3, 3, 3]
     assert len(set(flat(shares))) == 9
+
+
+SIZES = st.integers(1, 40)
+
+
+@SOME
+@given(SIZES, SIZES, st.booleans(), SEEDS)
+def test_every_row_once_in_any_epoch(num_rows, batch_size, shuffle, seed):
+    loader = make(torch.arange(num_rows), batch_size, shuffle=shuffle, seed=seed)
+    for batches in epochs(loader, 2):
+        assert sorted(flat(batches)) == list(range(num_rows))
+        assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(loader) - 1)
+
+
+@SOME
+@given(SIZES, SIZES, st.integers(1, 5), st.booleans(), SEEDS)
+def test_any_ranks_share_the_rows(num_rows, batch_size, num_ranks, drop_last, seed):
+    assume(num_rows // num_ranks >= (batch_size if drop_last else 1))
+    shares = []
+    for rank in range(num_ranks):
+        settings = {"rank": rank, "num_ranks": num_ranks, "drop_last": drop_last, "seed": seed}
+        loader = make(torch.arange(num_rows), batch_size, **settings)
+        shares.append([flat(batches) for batches in epochs(loader, 2)])
+    for epoch in zip(*shares, strict=True):
+        assert len({len(share) for share in epoch}) == 1
+        seen = flat(epoch)
+        assert len(seen) == len(set(seen))
+        assert drop_last or len(seen) == num_rows // num_ranks * num_ranks
+
+
+@SOME
+@given(SIZES, SIZES, st.integers(0, 60), st.booleans(), SEEDS)
+def test_to_resume_is_to_run_on(num_rows, batch_size, num_seen, shuffle, seed):
+    def fresh():
+        return make(torch.arange(num_rows), batch_size, shuffle=shuffle, seed=seed)
+
+    def run(loader, num_batches):
+        endless = chain.from_iterable(repeat(loader))
+        return [batch.tolist() for batch in islice(endless, num_batches)]
+
+    loader, resumed = fresh(), fresh()
+    seen = run(loader, num_seen)
+    resumed.load_state_dict(loader.state_dict())
+    assert seen + run(resumed, 10) == run(fresh(), num_seen + 10)
 
 
 def test_batch_is_a_copy():

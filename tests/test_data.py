@@ -6,6 +6,7 @@ import inspect
 import io
 import os
 import re
+import subprocess
 import sys
 import urllib.error
 from pathlib import Path
@@ -669,6 +670,13 @@ def test_missing_torchvision(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     with pytest.raises(ImportError, match="pip install torchvision"):
         MNIST28(root).setup()
+
+
+def test_broken_lightning_is_told_in_one_line():
+    script = "import sys\nsys.modules['pytorch_lightning'] = None\nimport qahm_torch.data"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    last = answer.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: pytorch-lightning") and "pip install" in last
 
 
 # ---------------------------------------------------------------- arguments

@@ -8,7 +8,7 @@ try:
     import pytorch_lightning as pl
 # RuntimeError: a torchvision built for another torch does not find its operators
 except (ImportError, RuntimeError) as error:
-    reason = str(error).splitlines()[0]
+    reason = str(error).partition("\n")[0]
     raise ImportError(
         f"pytorch-lightning cannot be imported ({reason}); install torch, torchvision and "
         "pytorch-lightning from the same source: pip install --force-reinstall torch torchvision "

@@ -27,12 +27,12 @@ import qahm_torch as qt
 from qahm_torch.data import MNIST16
 from qahm_torch.evaluation import (
     bits_per_dimension,
-    estimate_log_z,
     intervals,
     log_likelihood,
     save_figure,
     write_json,
 )
+from qahm_torch.samplers import estimate_log_z
 from qahm_torch.training import MachineModule
 
 PRIORS = {

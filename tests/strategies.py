@@ -3,8 +3,7 @@ r"""Arbitrary small models, for properties that hold for all of them."""
 from itertools import combinations
 
 import torch
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from models import F64
 
 from qahm_torch import CouplingGraph, Ising

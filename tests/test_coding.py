@@ -2,8 +2,7 @@ r"""Levels and classes as units: noise, draws and codes."""
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from strategies import SEEDS, SHAPES, SOME
 
 from qahm_torch.data import dequantize, draw_spins, grid_rows, one_hot_spins

@@ -7,8 +7,7 @@ from itertools import chain, islice, repeat
 import pytest
 import pytorch_lightning as pl
 import torch
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from strategies import SEEDS, SOME
 
 from qahm_torch.data import TensorLoader

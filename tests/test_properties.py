@@ -4,8 +4,7 @@ from functools import cache
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from models import F64, random_ising
 from strategies import SEEDS, SHAPES, SOME, graphs, isings, permutation, random_spins
 from torch.testing import assert_close

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from jsonargparse import ArgumentParser
 
-from qahm_torch.data.modules import TensorDataModule
+from qahm_torch.data import TensorDataModule
 from qahm_torch.nn import HelmholtzMachine
 from qahm_torch.training import WakeSleep, load_run
 

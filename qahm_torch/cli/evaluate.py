@@ -14,17 +14,15 @@ import torch
 import qahm_torch
 from qahm_torch.cli.arguments import Trained, load_machine, parser_of
 from qahm_torch.evaluation import (
-    LogZ,
     bits_per_dimension,
     classification_accuracy,
-    estimate_log_z,
     log_likelihood,
     nearest_neighbors,
     reconstruction_error,
     write_json,
 )
 from qahm_torch.nn import Concatenated, ContinuousSpins
-from qahm_torch.samplers import AnnealedSampler
+from qahm_torch.samplers import AnnealedSampler, LogZ, estimate_log_z
 
 
 def run(arguments: list[str]) -> None:

@@ -26,7 +26,8 @@ def only_once(gradient: Tensor, like: Tensor, why: str) -> Tensor:
     """
     if not torch.is_grad_enabled():
         return gradient
-    return _OnlyOnce.apply(gradient, like, why)
+    result: Tensor = _OnlyOnce.apply(gradient, like, why)
+    return result
 
 
 class _OnlyOnce(torch.autograd.Function):

@@ -90,7 +90,7 @@ class _LogDiagonal(torch.autograd.Function):
     def forward(ctx: Any, hamiltonian: Tensor) -> Tensor:
         levels, vectors = torch.linalg.eigh(hamiltonian)
         levels = levels - levels[0]
-        diagonal = (vectors.square() * torch.exp(-levels)).sum(-1)
+        diagonal: Tensor = (vectors.square() * torch.exp(-levels)).sum(-1)
         ctx.save_for_backward(hamiltonian, levels, vectors, diagonal)
         return diagonal.log()
 

@@ -122,10 +122,10 @@ class CouplingGraph:
             return {i: i for i in range(self.num_spins)}
         graph = self.to_networkx(labeled=False)
         if nx.is_bipartite(graph):
-            return nx.bipartite.color(graph)
+            return dict(nx.bipartite.color(graph))
         # DSATUR finds fewer colors, but its cost grows with the square of the number of spins.
         strategy = "DSATUR" if self.num_spins <= 512 else "smallest_last"
-        return nx.greedy_color(graph, strategy=strategy)
+        return dict(nx.greedy_color(graph, strategy=strategy))
 
     def __eq__(self, other: Any) -> bool:
         if not isinstance(other, CouplingGraph):

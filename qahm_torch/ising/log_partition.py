@@ -34,7 +34,8 @@ def log_partition(
         value: An estimate of :math:`\log Z`, a scalar; it gets no gradient.
         negative_phase: Returns the moments of the model; called in the backward pass.
     """
-    return _LogPartition.apply(h, J, value, negative_phase)
+    result: Tensor = _LogPartition.apply(h, J, value, negative_phase)
+    return result
 
 
 class _LogPartition(torch.autograd.Function):

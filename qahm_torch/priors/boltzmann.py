@@ -205,7 +205,8 @@ class BoltzmannPrior(Prior):
             raise ValueError("the covariance gradient needs gamma = 0")
         samples = self._as_samples(self.draw() if negative is None else negative)
         weights = self._weights(samples)
-        return torch.tensordot(weights / weights.sum(), statistic(samples.spins), 1)
+        mean: Tensor = torch.tensordot(weights / weights.sum(), statistic(samples.spins), 1)
+        return mean
 
     def estimate_log_z(
         self,

@@ -67,7 +67,8 @@ class HiddenUnits:
         if len(self.hidden) == 0:
             return classical.energy(visible)
         if not self.are_exact:
-            return _SampledFreeEnergy.apply(visible, ising.h, ising.J, self, sampler)
+            sampled: Tensor = _SampledFreeEnergy.apply(visible, ising.h, ising.J, self, sampler)
+            return sampled
         with torch.autocast(visible.device.type, enabled=False):
             return self._exact(classical, visible.to(ising.h.dtype))
 
@@ -107,8 +108,8 @@ class HiddenUnits:
         for _ in range(MEAN_FIELD_STEPS):
             mean = 0.5 * mean - 0.5 * torch.tanh(fields + mean @ inner)
         up = (1 + mean) / 2
-        entropy = torch.special.entr(up) + torch.special.entr(1 - up)
-        energy = (mean * (fields + mean @ inner / 2)).sum(-1)
+        entropy: Tensor = torch.special.entr(up) + torch.special.entr(1 - up)
+        energy: Tensor = (mean * (fields + mean @ inner / 2)).sum(-1)
         return ising.energy(spins) + energy - entropy.sum(-1)
 
 

@@ -204,4 +204,4 @@ def _has_small_treewidth(ising: Ising) -> bool:
         return False
     from networkx.algorithms.approximation import treewidth_min_fill_in
 
-    return treewidth_min_fill_in(graph)[0] <= MAX_TREEWIDTH
+    return bool(treewidth_min_fill_in(graph)[0] <= MAX_TREEWIDTH)

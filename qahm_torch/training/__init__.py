@@ -1,19 +1,6 @@
-r"""Lightning modules, data modules, callbacks and runs; the only room that imports Lightning.
+r"""Lightning modules, callbacks and runs."""
 
-A broken or missing Lightning, torchvision or torchmetrics is told in one line, with what to
-install.
-"""
-
-try:
-    import pytorch_lightning as _  # noqa: F401
-except (ImportError, RuntimeError) as error:
-    reason = str(error).splitlines()[0]
-    raise ImportError(
-        f"pytorch-lightning cannot be imported ({reason}); install torch, torchvision and "
-        "pytorch-lightning from the same source: pip install --force-reinstall torch torchvision "
-        "pytorch-lightning"
-    ) from error
-
+import qahm_torch.data  # noqa: F401  # says in one line what a broken Lightning needs
 from qahm_torch.training.callbacks import (
     ChainDiagnostics,
     CheckpointOnException,

@@ -19,8 +19,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from qahm_torch.evaluation.diagnostics import autocorrelation_time, split_r_hat
-from qahm_torch.evaluation.figures import image_grid, save_figure
+from qahm_torch.evaluation import autocorrelation_time, image_grid, save_figure, split_r_hat
 from qahm_torch.priors import BoltzmannPrior as Prior
 from qahm_torch.training.prior_module import PriorModule
 from qahm_torch.training.wake_sleep import WakeSleep

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = [
     "READS",
-    "SLACK",
     "TOKEN",
     "Case",
     "Fault",
@@ -45,8 +44,6 @@ READS = 20
 TOKEN = "TEST-loopback-token"
 # A case that takes longer has hung.
 DEADLINE = 15.0
-# Beyond its deadline, a call may finish a request and cancel its problem.
-SLACK = 2.0
 
 Fault = tuple[str, str, dict[str, Any]]
 Prepare = Callable[[CloudService, Any], object]

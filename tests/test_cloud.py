@@ -195,7 +195,7 @@ def test_reverse_anneal_starts_from_the_samples_before(service):
 # The account.
 
 
-def test_ledger_has_the_time_of_the_service(service):
+def test_the_account_has_the_time_of_the_service(service):
     sampler = annealer(service, **gauged(2))
     ising = native_model(sampler.chip)
     estimate = within(DEADLINE, sampler.estimate_time, ising.graph, 100)
@@ -225,11 +225,10 @@ def test_submissions_overlap():
     with CloudService(shape=[2], latency=1.0) as service:
         sampler = annealer(service)
         ising = native_model(sampler.chip)
-        start = time.monotonic()
         submissions = [sampler.submit(ising, 10) for _ in range(2)]
-        assert time.monotonic() - start < 0.5
         answers = [within(DEADLINE, submission.result) for submission in submissions]
-        assert 1 <= time.monotonic() - start < 1.8
+        # Times are texts in one format, in UTC.
+        assert max(p.submitted_on for p in sent(service)) < min(p.solved_on for p in sent(service))
         ids = [answer.info["problem_ids"] for answer in answers]
         assert ids[0] != ids[1] and service.billed_jobs() == 2
 

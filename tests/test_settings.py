@@ -8,7 +8,6 @@ from qahm_torch.annealer import (
     ProgramSettings,
     TrackingSettings,
 )
-from qahm_torch.device import RetryPolicy
 
 CHIP = SimpleNamespace(
     name="chip",
@@ -61,14 +60,6 @@ def test_only_what_is_set_is_sent():
         "reinitialize_state": False,
     }
     assert not AnnealSettings(anneal_schedule=FORWARD).is_reverse
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("timeout", 0), ("request_timeout", -1), ("retries", -1), ("backoff", -1)]
-)
-def test_patience_is_not_negative(name, value):
-    with pytest.raises(ValueError, match=f"{name} is {value}"):
-        RetryPolicy(**{name: value})
 
 
 @pytest.mark.parametrize(

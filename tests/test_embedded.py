@@ -22,6 +22,7 @@ from qahm_torch import (
     CouplingGraph,
     EmbeddedPrior,
     ExactSampler,
+    Fallback,
     GibbsSampler,
     HelmholtzMachine,
     Ising,
@@ -401,6 +402,14 @@ def test_it_learns_on_a_device_at_a_temperature_that_nobody_told(tmp_path):
     quiet_trainer(tmp_path, max_epochs=12, limit_val_batches=0).fit(module, data)
     prior.estimate_log_z()
     assert -math.log(6) - 0.3 < prior(data.train).mean().item() < -math.log(6)
+
+
+def test_the_annealer_may_be_wrapped():
+    sampler = Fallback(annealer(), ExactSampler())
+    prior = EmbeddedPrior.on_device(6, sampler, num_samples=20)
+    assert prior.sampler is sampler and prior.draw().spins.shape == (20, prior.graph.num_spins)
+    with pytest.raises(TypeError, match="sampler is GibbsSampler, but qubits are those of an"):
+        EmbeddedPrior.on_device(6, GibbsSampler(2))
 
 
 def test_what_does_not_fit_on_a_device_is_told():

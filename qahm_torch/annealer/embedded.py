@@ -17,7 +17,7 @@ from qahm_torch.annealer.settings import PlacementSettings
 from qahm_torch.ising import CouplingGraph, Samples, all_states, exact_log_probs
 from qahm_torch.ising.merging import Joined, Sets
 from qahm_torch.priors import BoltzmannPrior
-from qahm_torch.samplers import Sampler
+from qahm_torch.samplers import Sampler, within
 
 
 class EmbeddedPrior(BoltzmannPrior):
@@ -133,7 +133,7 @@ class EmbeddedPrior(BoltzmannPrior):
     def on_device(
         cls,
         num_spins: int,
-        sampler: AnnealerSampler,
+        sampler: Sampler,
         *,
         max_qubits: int | None = None,
         num_samples: int = 1024,
@@ -143,17 +143,24 @@ class EmbeddedPrior(BoltzmannPrior):
 
         Arguments:
             num_spins: The number of visible spins.
-            sampler: The annealer, which is opened, and is the sampler of the prior.
+            sampler: The annealer, or a wrapper around it. Its device is opened, and it is the
+                sampler of the prior.
             max_qubits: Up to how many qubits strands are lengthened by what is unused on the chip;
                 None for strands as short as the placement has them.
             num_samples: The number of samples of a negative phase.
             strand_coupling: The strength of couplers inside strands at first.
 
         Raises:
+            TypeError: If there is no annealer in the sampler.
             AnnealerError: If the device cannot be opened or so many spins do not fit on it.
         """
-        graph, chip = CouplingGraph.complete(num_spins), sampler.chip
-        seed, timeout = sampler.placement.seed, sampler.placement.timeout
+        annealer = within(sampler, AnnealerSampler)
+        if annealer is None:
+            raise TypeError(
+                f"sampler is {type(sampler).__name__}, but qubits are those of an AnnealerSampler"
+            )
+        graph, chip = CouplingGraph.complete(num_spins), annealer.chip
+        seed, timeout = annealer.placement.seed, annealer.placement.timeout
         placement = place(graph, chip, PlacementSettings(seed=seed, timeout=timeout))
         if max_qubits is not None:
             placement = placement.grown(graph, chip, max_qubits)

@@ -110,8 +110,8 @@ class ReplaySampler(Sampler):
             self.strict and not _same(answer.ising, ising)
         ):
             raise ValueError(
-                f"answer {position} of {self.archive} is of another model, but it is asked for this "
-                "one; strict=False uses it all the same if it has as many spins"
+                f"answer {position} of {self.archive} is of another model, but this one is asked "
+                "for; strict=False uses it all the same if it has as many spins"
             )
         return answer
 

@@ -52,8 +52,7 @@ class AutoregressiveDistribution(LayerDistribution):
     def unit_log_prob(self, values: Tensor) -> Tensor:
         return unit_log_prob(self._given(values, self.activations), values)
 
-    @torch.no_grad()
-    def sample(self, sample_shape: Shape = (), generator: torch.Generator | None = None) -> Tensor:
+    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
         activations = self._spread(self.activations, sample_shape)
         values = activations.new_zeros(*activations.shape[:-1], self.units.num_units)
         for i in range(self.units.num_units):
@@ -188,7 +187,9 @@ def _leak(units: Units, context: nn.Module) -> tuple[int, int] | None:
         )
     distribution = units(activations)
     if not has_independent_units(distribution):
-        raise ValueError(f"units are {units}, but ones that are independent otherwise are needed")
+        raise ValueError(
+            f"units are {type(units).__name__}, but ones that are independent otherwise are needed"
+        )
     terms = unit_log_prob(distribution, draw(distribution, generator))
     if not terms.requires_grad:
         return None

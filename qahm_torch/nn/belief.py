@@ -188,7 +188,7 @@ class BeliefNetwork(Recognition):
     def _relaxed(self, k: int, layer: Distribution, generator: torch.Generator | None) -> Tensor:
         if not layer.has_rsample:
             raise NotImplementedError(
-                f"layer {k + 1} is {self.units[k]}, but relaxed states need units with "
-                "differentiable draws, such as spins with a temperature"
+                f"layer {k + 1} is {type(self.units[k]).__name__}, but relaxed states need units "
+                "with differentiable draws, such as spins with a temperature"
             )
         return rdraw(layer, generator)

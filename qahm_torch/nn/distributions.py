@@ -19,7 +19,7 @@ __all__ = [
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -29,6 +29,12 @@ from torch.distributions.constraints import Constraint
 Shape = torch.Size | Sequence[int]
 
 _NO_SHAPE = torch.Size()
+
+# Of what kind of distributions it is can be said to type checkers only, and only of late.
+if TYPE_CHECKING:
+    _Independent = Independent[Distribution]
+else:
+    _Independent = Independent
 
 
 class SeededDistribution(Distribution, ABC):
@@ -41,20 +47,27 @@ class SeededDistribution(Distribution, ABC):
         event_shape: The shape of one event.
     """
 
-    arg_constraints: ClassVar[dict[str, Constraint]] = {}
-
     def __init__(self, batch_shape: torch.Size, event_shape: torch.Size = _NO_SHAPE) -> None:
         super().__init__(batch_shape, event_shape, validate_args=False)
 
-    @abstractmethod
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        return {}
+
     def sample(self, sample_shape: Shape = (), generator: torch.Generator | None = None) -> Tensor:
         r"""Returns draws of shape (*sample, *batch, *event), without gradient."""
+        with torch.no_grad():
+            return self._sample(sample_shape, generator)
 
     def rsample(
         self, sample_shape: Shape = (), generator: torch.Generator | None = None
     ) -> Tensor:
         r"""Returns draws of shape (*sample, *batch, *event), differentiable in the parameters."""
         raise NotImplementedError(f"{type(self).__name__} has no differentiable draws")
+
+    @abstractmethod
+    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
+        r"""Returns draws as `sample` does; gradients are off already."""
 
     def _spread(self, parameter: Tensor, sample_shape: Shape) -> Tensor:
         r"""Returns a parameter of the shape of the draws."""
@@ -79,7 +92,7 @@ class LayerDistribution(SeededDistribution):
         return self.unit_log_prob(value).sum(-1)
 
 
-class IndependentUnits(Independent[Distribution]):
+class IndependentUnits(_Independent):
     r"""A layer of independent units, for which torch's `Independent` knows no generator.
 
     .. math::
@@ -166,7 +179,7 @@ class Joint(LayerDistribution):
         first, *rest = [part.entropy() for part in self.parts]
         return sum(rest, start=first)
 
-    def sample(self, sample_shape: Shape = (), generator: torch.Generator | None = None) -> Tensor:
+    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
         return torch.cat([draw(part, generator, sample_shape) for part in self.parts], dim=-1)
 
     def rsample(

@@ -147,8 +147,7 @@ class SpinContinuousBernoulli(SeededDistribution):
     def entropy(self) -> Tensor:
         return differential_entropy(self.activation)
 
-    @torch.no_grad()
-    def sample(self, sample_shape: Shape = (), generator: torch.Generator | None = None) -> Tensor:
+    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
         a = self._spread(self.activation, sample_shape)
         return _above(a, uniform_like(a, generator))
 
@@ -209,8 +208,8 @@ class _LogNormalizer(Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad * langevin(*ctx.saved_tensors)
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return grad_outputs[0] * langevin(*ctx.saved_tensors)
 
 
 class _Langevin(Function):
@@ -234,8 +233,8 @@ class _Langevin(Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad * _langevin_slope(*ctx.saved_tensors)
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return grad_outputs[0] * _langevin_slope(*ctx.saved_tensors)
 
 
 class _Entropy(Function):
@@ -256,9 +255,9 @@ class _Entropy(Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
         a: Tensor = ctx.saved_tensors[0]
-        return -grad * a * _langevin_slope(a)
+        return -grad_outputs[0] * a * _langevin_slope(a)
 
 
 def _above(parameters: Tensor, uniform: Tensor) -> Tensor:
@@ -284,8 +283,8 @@ class _Above(Function):
         ctx.save_for_backward(inputs[0], output)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad * _draw_slope(*ctx.saved_tensors), None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        return grad_outputs[0] * _draw_slope(*ctx.saved_tensors), None
 
 
 def _draw_slope(parameters: Tensor, draws: Tensor) -> Tensor:

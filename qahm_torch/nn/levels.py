@@ -132,8 +132,7 @@ class BinnedLogistic(LevelDistribution):
         self._rate = torch.exp(-log_scale) / (num_levels - 1)
         super().__init__(loc, num_levels)
 
-    @torch.no_grad()
-    def sample(self, sample_shape: Shape = (), generator: torch.Generator | None = None) -> Tensor:
+    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
         logistic = logistic_like(self._spread(self._center, sample_shape), generator)
         top = self.num_levels - 1
         return self._value(
@@ -181,8 +180,7 @@ class OrderedLogistic(LevelDistribution):
         self._thresholds = first.unsqueeze(-1) + pad(gaps, (1, 0)).cumsum(-1)
         super().__init__(loc, gaps.shape[-1] + 2)
 
-    @torch.no_grad()
-    def sample(self, sample_shape: Shape = (), generator: torch.Generator | None = None) -> Tensor:
+    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
         loc = self._spread(self.loc, sample_shape)
         latent = (loc + logistic_like(loc, generator)).unsqueeze(-1)
         return self._value((latent > self._thresholds).sum(-1).to(loc.dtype))

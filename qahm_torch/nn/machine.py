@@ -220,8 +220,8 @@ class HelmholtzMachine(AtomicLoading):
         """
         if self.generator.output.is_sequential:
             raise ValueError(
-                f"the output is {self.generator.output}, but completion needs visible units that "
-                "are independent given the first hidden layer"
+                f"the output is {_kind(self.generator.output)}, with units that depend on those "
+                "before them, but completion needs independent ones given the first hidden layer"
             )
         visible = visible.to(self._like)
         mask = mask.expand(visible.shape)
@@ -303,8 +303,8 @@ class HelmholtzMachine(AtomicLoading):
     def _pixel_mask(self) -> Tensor:
         if self.num_classes == 0:
             raise ValueError(
-                f"the output is {self.generator.output}, but class units need one that is OneHot, "
-                "or ends with it"
+                f"the output is {_kind(self.generator.output)}, but class units need one that is "
+                "OneHot or ends with it"
             )
         units = torch.arange(self.generator.widths[-1], device=self._like.device)
         return units < self.num_pixels
@@ -347,3 +347,7 @@ def hide(
     seen = visible.clone()
     seen[..., num_pixels:].mul_(keep.unsqueeze(-1))
     return seen
+
+
+def _kind(units: Units) -> str:
+    return type(units).__name__

@@ -63,8 +63,7 @@ class Logistic(SeededDistribution):
     def entropy(self) -> Tensor:
         return self.scale.log() + 2
 
-    @torch.no_grad()
-    def sample(self, sample_shape: Shape = (), generator: torch.Generator | None = None) -> Tensor:
+    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
         return self.rsample(sample_shape, generator)
 
     def rsample(

@@ -142,8 +142,7 @@ class SpinBernoulli(SeededDistribution):
         a = 2 * self.activation
         return -torch.sigmoid(a) * logsigmoid(a) - torch.sigmoid(-a) * logsigmoid(-a)
 
-    @torch.no_grad()
-    def sample(self, sample_shape: Shape = (), generator: torch.Generator | None = None) -> Tensor:
+    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
         a = self._spread(self.activation, sample_shape)
         # Up where u < sigmoid(2a). The sign costs less than a comparison and its conversion, and
         # that of -0 is negative, so that a draw of sigmoid(2a) itself counts as not below it.
@@ -211,8 +210,7 @@ class SpinOneHot(LayerDistribution):
         log_p = log_softmax(self.logits, dim=-1)
         return -(log_p.exp() * log_p).sum(-1)
 
-    @torch.no_grad()
-    def sample(self, sample_shape: Shape = (), generator: torch.Generator | None = None) -> Tensor:
+    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
         logits = self._spread(self.logits, sample_shape)
         # Gumbel-max rather than torch.multinomial, whose check of its input synchronizes a GPU.
         winner = (logits + _gumbel_like(logits, generator)).argmax(-1, keepdim=True)

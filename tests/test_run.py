@@ -9,7 +9,13 @@ from small_runs import same_weights, small_machine, weights_of
 
 from qahm_torch import DimodSampler, ExactSampler
 from qahm_torch.data import OptDigits
-from qahm_torch.training import WakeSleep, find_checkpoint, load_run, load_weights, read_checkpoint
+from qahm_torch.training import (
+    MachineModule,
+    find_checkpoint,
+    load_run,
+    load_weights,
+    read_checkpoint,
+)
 
 
 def test_a_loaded_run_has_the_weights_the_chains_and_the_data_of_the_run(fitted):
@@ -21,8 +27,9 @@ def test_a_loaded_run_has_the_weights_the_chains_and_the_data_of_the_run(fitted)
     assert len(parameters) == 10
     assert all(torch.equal(stored["state_dict"][name], p) for name, p in parameters.items())
     assert torch.equal(run.module.prior.log_z, stored["state_dict"]["machine.prior.log_z"])
-    assert run.module.prior.chains.shape == (32, 6)
-    assert torch.equal(run.module.prior.chains, stored["prior_chains"])
+    assert run.module.prior.chains.spins.shape == (32, 6)
+    (chains,) = stored["prior_chains"]
+    assert torch.equal(run.module.prior.chains.spins, chains["spins"])
     assert isinstance(run.data, OptDigits) and run.data.num_val == 50
     run.data.setup()
     assert len(run.data.train) == 400
@@ -104,11 +111,11 @@ def save_without_configuration(folder, module):
 
 
 def test_checkpoint_without_configuration_has_weights_but_is_no_run(tmp_path):
-    module = WakeSleep(small_machine())
+    module = MachineModule(small_machine())
     path = save_without_configuration(tmp_path, module)
     with pytest.raises(ValueError, match=re.escape(f"{path} carries no configuration")):
         load_run(path)
-    other = WakeSleep(small_machine())
+    other = MachineModule(small_machine())
     assert not same_weights(weights_of(other), weights_of(module))
     load_weights(other, path)
     assert same_weights(weights_of(other), weights_of(module))
@@ -117,7 +124,7 @@ def test_checkpoint_without_configuration_has_weights_but_is_no_run(tmp_path):
 @pytest.mark.parametrize("sampler", [ExactSampler(), DimodSampler(SimulatedAnnealingSampler())])
 def test_weights_go_into_a_model_with_another_sampler(sampler, fitted):
     run = load_run(fitted)
-    module = WakeSleep(small_machine(sampler, num_samples=7))
+    module = MachineModule(small_machine(sampler, num_samples=7))
     load_weights(module, fitted)
     assert same_weights(weights_of(module), weights_of(run.module))
     assert module.prior.draw().spins.shape[1] == 6
@@ -125,7 +132,7 @@ def test_weights_go_into_a_model_with_another_sampler(sampler, fitted):
 
 @pytest.mark.parametrize("widths", [(74, 10, 6), (74, 12, 7), (74, 12, 12, 6)])
 def test_weights_of_another_model_are_an_error_of_one_line_that_names_the_file(widths, fitted):
-    module = WakeSleep(small_machine(widths=widths))
+    module = MachineModule(small_machine(widths=widths))
     path = find_checkpoint(fitted)
     with pytest.raises(ValueError, match=re.escape(f"{path} is of another model")) as caught:
         load_weights(module, fitted)

@@ -245,15 +245,22 @@ class HelmholtzMachine(nn.Module):
         return states, self.log_joint([v, *states], observed=mask) - log_q
 
 
-def hide(visible: Tensor, num_pixels: int, probability: float) -> Tensor:
+def hide(
+    visible: Tensor,
+    num_pixels: int,
+    probability: float,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     r"""Returns visible states in which the class units of random rows are 0, that is, unknown.
 
     Arguments:
         visible: Visible states of shape (*, N_visible).
         num_pixels: The number of units before the class units.
         probability: The probability that a row's class is hidden.
+        generator: The source of random numbers.
     """
-    keep = torch.rand(visible.shape[:-1], device=visible.device) >= probability
+    uniform = torch.rand(visible.shape[:-1], generator=generator, device=visible.device)
+    keep = uniform >= probability
     seen = visible.clone()
     seen[..., num_pixels:].mul_(keep.unsqueeze(-1))
     return seen

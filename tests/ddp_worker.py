@@ -137,3 +137,14 @@ class Watch(pl.Callback):
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         self.negatives.append(pl_module.negative.spins.clone())
+
+
+class Fail(pl.Callback):
+    r"""Fails in one of the processes, after an update."""
+
+    def __init__(self, rank, at=3):
+        self.rank, self.at = rank, at
+
+    def on_train_batch_end(self, trainer, *args):
+        if (trainer.global_rank, trainer.global_step) == (self.rank, self.at):
+            raise RuntimeError("out of luck")

@@ -1,13 +1,25 @@
 r"""Training in two processes: what they share, and what each has for itself."""
 
+import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from ddp_worker import MIDDLE, work
-from small_runs import digits, quiet_trainer, same_weights, small_machine
+from small_runs import (
+    ENVIRONMENT,
+    digits,
+    quiet_trainer,
+    same_weights,
+    small_config,
+    small_machine,
+    write_config,
+)
+from test_resume import same
 
 from qahm_torch import GibbsSampler, ReweightedWakeSleep
 from qahm_torch.training import MachineModule, read_checkpoint
@@ -100,3 +112,53 @@ def test_one_process_goes_on_from_the_chains_of_two_and_says_so(folder, tmp_path
             module, digits(batch_size=50), ckpt_path=tmp_path / "two.ckpt", weights_only=True
         )
     assert trainer.global_step > 3
+
+
+# The command line
+
+
+def fit_on_two(folder, *arguments, callbacks=()):
+    r"""Trains by the command line on two devices; returns the process and the run folder."""
+    folder.mkdir()
+    config = small_config()
+    config["trainer"]["callbacks"] = [*config["trainer"]["callbacks"], *callbacks]
+    path = write_config(folder, config)
+    devices = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    command = [sys.executable, "-m", "qahm_torch.cli", "fit", "--config", path, *devices]
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return done, folder / "runs" / "digits" / "version_0"
+
+
+@pytest.mark.slow
+def test_the_command_line_trains_on_two_devices_and_resumes_what_was_killed(tmp_path):
+    whole, run = fit_on_two(tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stdout.split() == ["run", "folder:", "runs/digits/version_0"]
+    assert len(list((run / "pictures").glob("*.png"))) == 2
+    kill = {"class_path": "test_resume.Kill", "init_args": {"at": 3}}
+    killed, cut = fit_on_two(tmp_path / "killed", callbacks=[kill])
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    last = cut / "checkpoints" / "last.ckpt"
+    assert read_checkpoint(last)["global_step"] == 2
+    resumed, again = fit_on_two(tmp_path / "resumed", "--ckpt_path", str(last))
+    assert resumed.returncode == 0, resumed.stderr
+    ends = [read_checkpoint(path / "checkpoints" / "last.ckpt") for path in (run, again)]
+    for part in ("state_dict", "prior_chains", "optimizer_states", "rng_states"):
+        assert same(ends[0][part], ends[1][part]), part
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_failure_in_one_process_ends_the_run_and_leaves_what_it_had_learned(rank, tmp_path):
+    fail = {"class_path": "ddp_worker.Fail", "init_args": {"rank": rank, "at": 3}}
+    failed, run = fit_on_two(tmp_path / "failed", callbacks=[fail])
+    assert failed.returncode == 1 and "out of luck" in failed.stderr
+    checkpoint = read_checkpoint(run / "checkpoints" / "on_exception.ckpt")
+    assert checkpoint["global_step"] == 3 and len(checkpoint["rng_states"]) == 1

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 import qahm_torch as qt
-from qahm_torch.evaluation import annealed_log_z, exact_log_z, write_json
+from qahm_torch.evaluation import write_json
 from qahm_torch.ising import all_states, exact_log_partition, exact_log_probs
+from qahm_torch.samplers import annealed_log_z, exact_log_z
 
 LAYERS: dict[str, tuple[qt.CouplingGraph, tuple[int, ...], float]] = {
     "visible only": (qt.CouplingGraph.complete(6), (), 0.0),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -91,12 +92,12 @@ def modes() -> dict[str, Any]:
     truth = float(law[states.sum(-1) > 0].sum())
     sampler = qt.TemperingSampler(200)
     state = sampler.sample(ising, NUM_SAMPLES).state
-    down = {**state, "spins": -torch.ones_like(state["spins"])}
+    down = replace(state, rungs=-torch.ones_like(state.rungs))
     # As many updates of spins, without swaps.
-    gibbs = qt.GibbsSampler(200 * len(state["betas"]))
+    gibbs = qt.GibbsSampler(200 * len(state.betas))
     runs: dict[str, Callable[[], Tensor]] = {
         "TemperingSampler": lambda: sampler.sample(ising, NUM_SAMPLES, state=down).spins,
-        "GibbsSampler": lambda: gibbs.sample(ising, NUM_SAMPLES, state=down["spins"][:, 0]).spins,
+        "GibbsSampler": lambda: gibbs.sample(ising, NUM_SAMPLES, state=down.rungs[:, 0]).spins,
     }
     found = {name: float((run().sum(-1) > 0).double().mean()) for name, run in runs.items()}
     stderr = (truth * (1 - truth) / NUM_SAMPLES) ** 0.5

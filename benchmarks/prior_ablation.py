@@ -27,13 +27,13 @@ import qahm_torch as qt
 from qahm_torch.data import MNIST16
 from qahm_torch.evaluation import (
     bits_per_dimension,
-    estimate_log_z,
     intervals,
     log_likelihood,
     save_figure,
     write_json,
 )
-from qahm_torch.training import WakeSleep
+from qahm_torch.samplers import estimate_log_z
+from qahm_torch.training import MachineModule
 
 PRIORS = {
     "factorial": lambda: qt.CouplingGraph(60, []),
@@ -108,7 +108,7 @@ def train_and_measure(
     }
 
 
-def build(name: str, epochs: int) -> WakeSleep:
+def build(name: str, epochs: int) -> MachineModule:
     r"""Returns the training module of the machine with a prior of the given name."""
     output = qt.Concatenated([qt.ContinuousSpins(256), qt.OneHot(10)])
     machine = qt.HelmholtzMachine(
@@ -118,7 +118,7 @@ def build(name: str, epochs: int) -> WakeSleep:
             PRIORS[name](), num_samples=256, sampler=qt.GibbsSampler(num_sweeps=10)
         ),
     )
-    return WakeSleep(
+    return MachineModule(
         machine,
         optimizer=partial(torch.optim.Adam, lr=3e-3),
         lr_scheduler=partial(

@@ -8,12 +8,11 @@ from qahm_torch import Concatenated, OneHot, Spins
 from qahm_torch.evaluation import (
     bits_per_dimension,
     classification_accuracy,
-    estimate_log_z,
     log_likelihood,
     reconstruction_error,
 )
 from qahm_torch.ising import all_states
-from qahm_torch.samplers import LogZ
+from qahm_torch.samplers import LogZ, estimate_log_z
 
 
 def test_bracket_holds_the_exact_likelihood():

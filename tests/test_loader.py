@@ -2,13 +2,15 @@ r"""The loader: orders, state, and Lightning's way of saving and loading it."""
 
 import copy
 import pickle
-from itertools import chain
+from itertools import chain, islice, repeat
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from hypothesis import assume, given, strategies as st
+from strategies import SEEDS, SOME
 
-from qahm_torch.data.loader import TensorLoader
+from qahm_torch.data import TensorLoader
 
 # Lightning on a newer torch than it was written for
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
@@ -152,6 +154,50 @@ def test_ranks_share_the_rows():
     assert len(set(flat(shares))) == 9
 
 
+SIZES = st.integers(1, 40)
+
+
+@SOME
+@given(SIZES, SIZES, st.booleans(), SEEDS)
+def test_every_row_once_in_any_epoch(num_rows, batch_size, shuffle, seed):
+    loader = make(torch.arange(num_rows), batch_size, shuffle=shuffle, seed=seed)
+    for batches in epochs(loader, 2):
+        assert sorted(flat(batches)) == list(range(num_rows))
+        assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(loader) - 1)
+
+
+@SOME
+@given(SIZES, SIZES, st.integers(1, 5), st.booleans(), SEEDS)
+def test_any_ranks_share_the_rows(num_rows, batch_size, num_ranks, drop_last, seed):
+    assume(num_rows // num_ranks >= (batch_size if drop_last else 1))
+    shares = []
+    for rank in range(num_ranks):
+        settings = {"rank": rank, "num_ranks": num_ranks, "drop_last": drop_last, "seed": seed}
+        loader = make(torch.arange(num_rows), batch_size, **settings)
+        shares.append([flat(batches) for batches in epochs(loader, 2)])
+    for epoch in zip(*shares, strict=True):
+        assert len({len(share) for share in epoch}) == 1
+        seen = flat(epoch)
+        assert len(seen) == len(set(seen))
+        assert drop_last or len(seen) == num_rows // num_ranks * num_ranks
+
+
+@SOME
+@given(SIZES, SIZES, st.integers(0, 60), st.booleans(), SEEDS)
+def test_to_resume_is_to_run_on(num_rows, batch_size, num_seen, shuffle, seed):
+    def fresh():
+        return make(torch.arange(num_rows), batch_size, shuffle=shuffle, seed=seed)
+
+    def run(loader, num_batches):
+        endless = chain.from_iterable(repeat(loader))
+        return [batch.tolist() for batch in islice(endless, num_batches)]
+
+    loader, resumed = fresh(), fresh()
+    seen = run(loader, num_seen)
+    resumed.load_state_dict(loader.state_dict())
+    assert seen + run(resumed, 10) == run(fresh(), num_seen + 10)
+
+
 def test_batch_is_a_copy():
     rows = torch.zeros(4, 2)
     next(iter(TensorLoader(rows, 4, shuffle=False))).add_(1)
@@ -180,15 +226,15 @@ def test_copies_go_on_from_the_same_place():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"batch_size": 0}, "batch_size .* at least 1, got 0"),
-        ({"batch_size": 2.5}, "batch_size .* got 2.5"),
-        ({"batch_size": True}, "batch_size .* got True"),
-        ({"seed": -1}, "seed .* at least 0, got -1"),
-        ({"rank": 2, "num_ranks": 2}, "rank .* from 0 to 1, got 2"),
-        ({"rows": torch.zeros(0, 3)}, r"no batch .* shape \(0, 3\)"),
-        ({"rows": torch.tensor(1.0)}, r"no batch .* shape \(\)"),
-        ({"batch_size": 11, "drop_last": True}, "no batch .* batch_size=11"),
-        ({"num_ranks": 11}, "no batch .* 11 processes"),
+        ({"batch_size": 0}, "batch_size is 0, but .* at least 1"),
+        ({"batch_size": 2.5}, "batch_size is 2.5, but"),
+        ({"batch_size": True}, "batch_size is True, but"),
+        ({"seed": -1}, "seed is -1, but .* at least 0"),
+        ({"rank": 2, "num_ranks": 2}, "rank is 2, but .* from 0 to 1"),
+        ({"rows": torch.zeros(0, 3)}, r"values has shape \(0, 3\), .* 0 rows .* at least 1 "),
+        ({"rows": torch.tensor(1.0)}, r"values has shape \(\), .* 0 rows"),
+        ({"batch_size": 11, "drop_last": True}, "10 rows to each of 1 .* but at least 11 "),
+        ({"num_ranks": 11}, "0 rows to each of 11 processes, but at least 1 "),
     ],
 )
 def test_bad_arguments(kwargs, message):
@@ -197,7 +243,7 @@ def test_bad_arguments(kwargs, message):
 
 
 def test_values_must_be_a_tensor():
-    with pytest.raises(TypeError, match="tensor, got list"):
+    with pytest.raises(TypeError, match="values is a list, but a tensor"):
         TensorLoader([1, 2], 1, shuffle=False)
 
 
@@ -215,7 +261,7 @@ def test_state_of_another_loader_is_refused(other, message):
 
 
 def test_state_beyond_the_end_is_refused():
-    with pytest.raises(ValueError, match="batch must be .* from 0 to 4, got 5"):
+    with pytest.raises(ValueError, match="batch is 5, but .* from 0 to 4"):
         make().load_state_dict({**make().state_dict(), "batch": 5})
 
 

@@ -14,10 +14,8 @@ import torch
 import qahm_torch
 from qahm_torch.cli.arguments import Trained, anneal_prior, load_machine, parser_of
 from qahm_torch.evaluation import (
-    LogZ,
     bits_per_dimension,
     classification_accuracy,
-    estimate_log_z,
     log_likelihood,
     nearest_neighbors,
     reconstruction_error,
@@ -25,6 +23,7 @@ from qahm_torch.evaluation import (
 )
 from qahm_torch.nn import Concatenated, ContinuousSpins, HelmholtzMachine
 from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.samplers import LogZ, estimate_log_z
 
 
 def run(arguments: list[str]) -> None:

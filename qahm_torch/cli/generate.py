@@ -10,7 +10,7 @@ import torch
 
 from qahm_torch.cli.arguments import anneal_prior, load_machine, parser_of
 from qahm_torch.evaluation import atomic_write, image_grid, save_figure
-from qahm_torch.training.pictures import as_pictures
+from qahm_torch.training.sample_grid import as_pictures
 
 
 def run(arguments: list[str]) -> None:

@@ -18,7 +18,7 @@ from qahm_torch.evaluation import (
     read_metrics,
     save_figure,
 )
-from qahm_torch.training.pictures import as_pictures
+from qahm_torch.training.sample_grid import as_pictures
 
 
 def run(arguments: list[str]) -> None:

@@ -1,8 +1,8 @@
-r"""How images and classes become visible units: noise within grey levels, spins, one-hot codes."""
+r"""How levels and classes become units: grids, noise within levels, spins, one-hot codes."""
 
 from __future__ import annotations
 
-__all__ = ["dequantize", "draw_spins", "one_hot_spins"]
+__all__ = ["dequantize", "draw_spins", "grid_rows", "one_hot_spins"]
 
 import torch
 from torch import Tensor
@@ -12,31 +12,31 @@ from qahm_torch.data.loader import check_count
 
 
 def dequantize(
-    values: Tensor, num_pixels: int, num_levels: int, generator: torch.Generator | None = None
+    values: Tensor, num_features: int, num_levels: int, generator: torch.Generator | None = None
 ) -> Tensor:
-    r"""Returns rows whose grey levels are spread by uniform noise over equal bins of [-1, 1].
+    r"""Returns rows whose levels are spread by uniform noise over equal bins of [-1, 1].
 
     Level :math:`l` of :math:`L` becomes :math:`v = 2 (l + u) / L - 1` with u uniform in [0, 1).
-    The bin of an image has volume :math:`(2 / L)^P` for P pixels, so that in nats
+    The bin of a row has volume :math:`(2 / L)^D` for D features, so that in nats
 
     .. math::
-        \log P(l) \ge E_u[\log p(v)] + P \log(2 / L).
+        \log P(l) \ge E_u[\log p(v)] + D \log(2 / L).
 
     u is kept 2 L machine epsilons from 0 and from 1 (6e-5 for 256 levels in float32), or rounding
     would carry some values into the next bin.
 
     Arguments:
-        values: The rows of shape (*, num_visible), float32 or float64. The first `num_pixels`
+        values: The rows of shape (*, num_visible), float32 or float64. The first `num_features`
             units are values of the grid :math:`2 l / (L - 1) - 1`, the others remain as they are.
-        num_pixels: The number of image units.
-        num_levels: The number of grey levels, at least 2.
+        num_features: The number D of features.
+        num_levels: The number L of levels, at least 2.
         generator: The source of the noise; torch's global generator by default.
 
     Returns:
         The rows of shape (*, num_visible).
 
     Raises:
-        ValueError: If there are fewer units than pixels or fewer than two levels.
+        ValueError: If there are fewer units than features or fewer than two levels.
 
     References:
         | A note on the evaluation of generative models (Theis et al., 2015)
@@ -49,39 +49,39 @@ def dequantize(
         (True, tensor(1.))
     """
     check_count("num_levels", num_levels, 2)
-    pixels, _ = _split_units(values, num_pixels)
+    features, _ = _split_units(values, num_features)
     margin = 2 * num_levels * torch.finfo(values.dtype).eps
-    noise = _uniform(pixels, generator).clamp_(margin, 1 - margin)
+    noise = _uniform(features, generator).clamp_(margin, 1 - margin)
     # The same as above with l = (L - 1) (value + 1) / 2, in fewer steps: this is done per batch.
     rows = values.clone()
     noise.mul_(2 / num_levels).sub_(1 / num_levels)
-    rows[..., :num_pixels].mul_((num_levels - 1) / num_levels).add_(noise)
+    rows[..., :num_features].mul_((num_levels - 1) / num_levels).add_(noise)
     return rows
 
 
 def draw_spins(
-    values: Tensor, num_pixels: int, generator: torch.Generator | None = None
+    values: Tensor, num_features: int, generator: torch.Generator | None = None
 ) -> Tensor:
-    r"""Returns rows whose image units are independent spins with the given expectations.
+    r"""Returns rows whose features are independent spins with the given expectations.
 
     Arguments:
-        values: The rows of shape (*, num_visible). The first `num_pixels` units are expected
+        values: The rows of shape (*, num_visible). The first `num_features` units are expected
             spins in [-1, 1], so +1 has probability (1 + value) / 2; the others remain as they are.
-        num_pixels: The number of image units.
+        num_features: The number of features.
         generator: The source of the draws; torch's global generator by default.
 
     Returns:
         The rows of shape (*, num_visible).
 
     Raises:
-        ValueError: If there are fewer units than pixels.
+        ValueError: If there are fewer units than features.
 
     Example:
-        >>> draw_spins(torch.tensor([-1.0, 1.0, -1.0]), num_pixels=2)
+        >>> draw_spins(torch.tensor([-1.0, 1.0, -1.0]), num_features=2)
         tensor([-1.,  1., -1.])
     """
-    pixels, classes = _split_units(values, num_pixels)
-    is_up = _uniform(pixels, generator) < (1 + pixels) / 2
+    features, classes = _split_units(values, num_features)
+    is_up = _uniform(features, generator) < (1 + features) / 2
     return torch.cat([2 * is_up.to(values.dtype) - 1, classes], dim=-1)
 
 
@@ -103,18 +103,41 @@ def one_hot_spins(labels: Tensor, num_classes: int) -> Tensor:
         tensor([[ 1., -1., -1.],
                 [-1., -1.,  1.]])
     """
-    outside = labels[(labels < 0) | (labels >= num_classes)]
-    if len(outside):
-        raise ValueError(
-            f"labels must be from 0 to {num_classes - 1}, got {outside.unique().tolist()}"
-        )
+    outside = labels[(labels < 0) | (labels >= num_classes)].tolist()
+    if outside:
+        raise ValueError(f"labels hold {outside[0]}, but the classes are 0 to {num_classes - 1}")
     spins = 2 * F.one_hot(labels.long(), num_classes) - 1
     return spins.to(torch.get_default_dtype())
 
 
-def _split_units(values: Tensor, num_pixels: int) -> tuple[Tensor, Tensor]:
-    check_count("num_pixels", num_pixels, 0, values.shape[-1])
-    return values[..., :num_pixels], values[..., num_pixels:]
+def grid_rows(levels: Tensor, num_levels: int, labels: Tensor, num_classes: int) -> Tensor:
+    r"""Returns rows of levels, as values of the grid on [-1, 1], and of class units after them.
+
+    Arguments:
+        levels: The whole numbers from 0 to L - 1, of shape (R, num_features).
+        num_levels: The number L of levels; level l is the value :math:`2 l / (L - 1) - 1`.
+        labels: The whole numbers from 0 to num_classes - 1, of shape (R,).
+        num_classes: The number of classes; 0 for rows without class units.
+
+    Returns:
+        The rows of shape (R, num_features + num_classes), of torch's default dtype.
+
+    Raises:
+        ValueError: If a label is out of range.
+
+    Example:
+        >>> grid_rows(torch.tensor([[0, 1, 2]]), 3, torch.tensor([1]), 2)
+        tensor([[-1.,  0.,  1., -1.,  1.]])
+    """
+    features = 2 * levels.to(torch.get_default_dtype()) / (num_levels - 1) - 1
+    if num_classes == 0:
+        return features
+    return torch.cat([features, one_hot_spins(labels, num_classes)], dim=-1)
+
+
+def _split_units(values: Tensor, num_features: int) -> tuple[Tensor, Tensor]:
+    check_count("num_features", num_features, 0, values.shape[-1])
+    return values[..., :num_features], values[..., num_features:]
 
 
 def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -2,7 +2,7 @@ r"""The loader: batches sliced from one tensor, in an order that a checkpoint ca
 
 from __future__ import annotations
 
-__all__ = ["TensorLoader"]
+__all__ = ["TensorLoader", "check_count"]
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -68,7 +68,7 @@ class TensorLoader:
         num_ranks: int = 1,
     ):
         if not isinstance(values, Tensor):
-            raise TypeError(f"values must be a tensor, got {type(values).__name__}")
+            raise TypeError(f"values is a {type(values).__name__}, but a tensor is needed")
         check_count("batch_size", batch_size, 1)
         check_count("seed", seed, 0)
         check_count("num_ranks", num_ranks, 1)
@@ -88,9 +88,9 @@ class TensorLoader:
         self._resumed = False
         if len(self) == 0:
             raise ValueError(
-                f"no batch to yield: values of shape {tuple(values.shape)} give {self.num_rows} "
-                f"rows to each of {num_ranks} processes, with batch_size={batch_size} and "
-                f"drop_last={drop_last}"
+                f"values has shape {tuple(values.shape)}, which gives {self.num_rows} rows to "
+                f"each of {num_ranks} processes, but at least {batch_size if drop_last else 1} "
+                "are needed for a batch"
             )
 
     def __len__(self) -> int:
@@ -177,7 +177,7 @@ def check_count(name: str, value: Any, least: int, most: int | None = None) -> N
     if is_whole and value >= least and (most is None or value <= most):
         return
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-    raise ValueError(f"{name} must be a whole number {bounds}, got {value!r}")
+    raise ValueError(f"{name} is {value!r}, but a whole number {bounds} is needed")
 
 
 # Hashed rather than added, or seed 1 would begin with the second epoch of seed 0.

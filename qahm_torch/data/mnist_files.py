@@ -2,7 +2,7 @@ r"""The files of MNIST: where they are, how they get there, and what is wrong wi
 
 from __future__ import annotations
 
-__all__ = ["MNISTFiles"]
+__all__ = ["NUM_DIGITS", "NUM_GRAYS", "MNISTFiles"]
 
 import os
 import shutil
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 NUM_DIGITS = 10
+NUM_GRAYS = 256
 
 _FILES = tuple(
     f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
@@ -23,7 +24,13 @@ _FILES = tuple(
 
 
 class MNISTFiles:
-    r"""The raw files of MNIST in torchvision's layout: where they are and how they get there."""
+    r"""The raw files of MNIST in torchvision's layout: where they are and how they get there.
+
+    Arguments:
+        root: The folder that holds `MNIST/raw`; None for the one that the environment variable
+            QAHM_DATA names, or else `./data`.
+        download: Whether to download the files if they are missing.
+    """
 
     def __init__(self, root: str | None, download: bool):
         # an empty variable is as good as none: Path("") would silently be the working folder
@@ -33,7 +40,11 @@ class MNISTFiles:
         self.download = download
 
     def fetch(self) -> None:
-        r"""Downloads the files if one is missing; all arrive or none does."""
+        r"""Downloads the files if one is missing; all arrive or none does.
+
+        Raises:
+            FileNotFoundError: If they are missing and cannot, or shall not, be downloaded.
+        """
         if all((self.raw / name).is_file() for name in _FILES):
             return
         if not self.download:
@@ -49,7 +60,15 @@ class MNISTFiles:
             ) from error
 
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
-        r"""Returns the images of shape (R, 28, 28) and the labels of shape (R,)."""
+        r"""Returns the images of shape (R, 28, 28) and the labels of shape (R,).
+
+        Arguments:
+            train: Whether the training images are meant, and not those of the test.
+
+        Raises:
+            FileNotFoundError: If the files are missing (see `fetch`).
+            ValueError: If they are truncated, or not what MNIST is made of.
+        """
         self.fetch()
         mnist = _import_mnist()
         try:
@@ -95,7 +114,7 @@ class MNISTFiles:
 
 def _import_mnist() -> Callable[..., Any]:
     try:
-        from torchvision.datasets import MNIST
+        from torchvision import datasets
     # RuntimeError: a torchvision built for another torch does not find its operators
     except (ImportError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
@@ -103,7 +122,8 @@ def _import_mnist() -> Callable[..., Any]:
             "MNIST needs torchvision, which is missing or does not fit torch "
             f"{torch.__version__}: `pip install torchvision` in the version made for it ({reason})"
         ) from error
-    return MNIST
+    mnist: Callable[..., Any] = datasets.MNIST
+    return mnist
 
 
 def _existing_folder(path: Path) -> Path:

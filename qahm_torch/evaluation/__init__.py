@@ -1,52 +1,31 @@
-r"""Measurements of trained models: likelihoods, brackets of log Z, chains, neighbors, figures."""
+r"""Measurements of trained models: likelihoods, chains, neighbors, figures."""
 
 from qahm_torch.evaluation.diagnostics import (
-    autocorrelation,
-    autocorrelation_time,
-    effective_sample_size,
-    split_r_hat,
+    autocorrelation as autocorrelation,
+    autocorrelation_time as autocorrelation_time,
+    effective_sample_size as effective_sample_size,
+    split_r_hat as split_r_hat,
 )
 from qahm_torch.evaluation.figures import (
-    generated_and_nearest,
-    image_grid,
-    intervals,
-    learning_curves,
-    read_metrics,
-    save_figure,
+    Interval as Interval,
+    intervals as intervals,
+    learning_curves as learning_curves,
+    read_metrics as read_metrics,
+    save_figure as save_figure,
 )
-from qahm_torch.evaluation.files import atomic_write, write_json
+from qahm_torch.evaluation.files import atomic_write as atomic_write, write_json as write_json
 from qahm_torch.evaluation.likelihood import (
-    LogLikelihood,
-    bits_per_dimension,
-    classification_accuracy,
-    log_likelihood,
-    reconstruction_error,
+    LogLikelihood as LogLikelihood,
+    bits_per_dimension as bits_per_dimension,
+    classification_accuracy as classification_accuracy,
+    log_likelihood as log_likelihood,
+    reconstruction_error as reconstruction_error,
 )
-from qahm_torch.evaluation.neighbors import NearestNeighbors, nearest_neighbors
-from qahm_torch.samplers.log_z import LogZ, annealed_log_z, estimate_log_z, exact_log_z
-
-__all__ = [
-    "LogLikelihood",
-    "LogZ",
-    "NearestNeighbors",
-    "annealed_log_z",
-    "atomic_write",
-    "autocorrelation",
-    "autocorrelation_time",
-    "bits_per_dimension",
-    "classification_accuracy",
-    "effective_sample_size",
-    "estimate_log_z",
-    "exact_log_z",
-    "generated_and_nearest",
-    "image_grid",
-    "intervals",
-    "learning_curves",
-    "log_likelihood",
-    "nearest_neighbors",
-    "read_metrics",
-    "reconstruction_error",
-    "save_figure",
-    "split_r_hat",
-    "write_json",
-]
+from qahm_torch.evaluation.neighbors import (
+    NearestNeighbors as NearestNeighbors,
+    nearest_neighbors as nearest_neighbors,
+)
+from qahm_torch.evaluation.pictures import (
+    generated_and_nearest as generated_and_nearest,
+    image_grid as image_grid,
+)

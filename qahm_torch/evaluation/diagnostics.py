@@ -1,15 +1,17 @@
-"""Diagnostics of Markov chains: autocorrelation, effective sample size, convergence."""
+r"""Diagnostics of Markov chains: autocorrelation, effective sample size, convergence."""
+
+from __future__ import annotations
+
+__all__ = ["autocorrelation", "autocorrelation_time", "effective_sample_size", "split_r_hat"]
 
 import math
 
 import torch
 from torch import Tensor
 
-__all__ = ["autocorrelation", "autocorrelation_time", "effective_sample_size", "split_r_hat"]
-
 
 def autocorrelation(x: Tensor) -> Tensor:
-    r"""Estimates the autocorrelation function of stationary chains.
+    r"""Returns the estimated autocorrelation function of stationary chains.
 
     .. math::
         \rho_t = \frac{c_t}{c_0}, \qquad
@@ -22,11 +24,12 @@ def autocorrelation(x: Tensor) -> Tensor:
     last lags, where it may leave [-1, 1].
 
     Arguments:
-        x: Draws of a scalar by C chains, (T, C), or of D scalars, (T, C, D); floating, T >= 4.
+        x: Draws of a scalar by C chains, of shape (T, C), or of D scalars, of shape (T, C, D);
+            of floating dtype, T at least 4.
 
     Returns:
-        The autocorrelation at lags 0, ..., T - 1, (T,) or (T, D). It is NaN for a scalar that
-        never changes or is not finite.
+        The autocorrelation at lags 0, ..., T - 1, of shape (T,) or (T, D). It is NaN for a scalar
+        that never changes or is not finite.
 
     Raises:
         ValueError: If `x` has another shape, fewer than 4 draws, or no chain.
@@ -47,7 +50,7 @@ def autocorrelation(x: Tensor) -> Tensor:
 
 
 def autocorrelation_time(x: Tensor) -> Tensor:
-    r"""Estimates the integrated autocorrelation time of stationary chains, in draws.
+    r"""Returns the estimated integrated autocorrelation time of stationary chains, in draws.
 
     .. math:: \tau = 1 + 2 \sum_{t=1}^{\infty} \rho_t
 
@@ -61,19 +64,20 @@ def autocorrelation_time(x: Tensor) -> Tensor:
     most 2 T. It is not let fall below :math:`1 / \log_{10}(T C)`, for chains whose draws
     alternate.
 
-    References:
-        Practical Markov Chain Monte Carlo, Charles J. Geyer, 1992,
-        https://doi.org/10.1214/ss/1177011137
-
     Arguments:
-        x: Draws of a scalar by C chains, (T, C), or of D scalars, (T, C, D); floating, T >= 4.
+        x: Draws of a scalar by C chains, of shape (T, C), or of D scalars, of shape (T, C, D);
+            of floating dtype, T at least 4.
 
     Returns:
-        The time, () or (D,). It is NaN for a scalar that never changes or is not finite.
+        The time, of shape () or (D,). It is NaN for a scalar that never changes or is not finite.
 
     Raises:
         ValueError: If `x` has another shape, fewer than 4 draws, or no chain.
         TypeError: If `x` is not of floating dtype.
+
+    References:
+        | Practical Markov chain Monte Carlo (Geyer, 1992)
+        | https://doi.org/10.1214/ss/1177011137
 
     Example:
         >>> chains = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
@@ -85,7 +89,7 @@ def autocorrelation_time(x: Tensor) -> Tensor:
 
 
 def effective_sample_size(x: Tensor) -> Tensor:
-    r"""Estimates the number of independent draws that would give the mean as precisely.
+    r"""Returns how many independent draws would give the mean as precisely, by estimate.
 
     .. math::
         \mathrm{ESS} = \frac{N}{-1 + 2 \sum_{k=0}^{K} (\rho_{2k} + \rho_{2k+1})}, \qquad
@@ -98,21 +102,22 @@ def effective_sample_size(x: Tensor) -> Tensor:
     sequence, and antithetic chains count for at most :math:`N \log_{10} N`. Of an odd number of
     draws the middle one is left out.
 
-    References:
-        Rank-normalization, folding, and localization: An improved R-hat for assessing
-        convergence of MCMC, Aki Vehtari, Andrew Gelman, Daniel Simpson, Bob Carpenter,
-        Paul-Christian Bürkner, 2021, https://arxiv.org/abs/1903.08008
-
     Arguments:
-        x: Draws of a scalar by C chains, (T, C), or of D scalars, (T, C, D); floating, T >= 4.
+        x: Draws of a scalar by C chains, of shape (T, C), or of D scalars, of shape (T, C, D);
+            of floating dtype, T at least 4.
 
     Returns:
-        The effective sample size of the mean over all draws, () or (D,). It is NaN for a scalar
-        that never changes or is not finite.
+        The effective sample size of the mean over all draws, of shape () or (D,). It is NaN for a
+        scalar that never changes or is not finite.
 
     Raises:
         ValueError: If `x` has another shape, fewer than 4 draws, or no chain.
         TypeError: If `x` is not of floating dtype.
+
+    References:
+        | Rank-normalization, folding, and localization: An improved R-hat for assessing
+          convergence of MCMC (Vehtari et al., 2021)
+        | https://arxiv.org/abs/1903.08008
 
     Example:
         >>> chains = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
@@ -130,7 +135,7 @@ def effective_sample_size(x: Tensor) -> Tensor:
 
 
 def split_r_hat(x: Tensor) -> Tensor:
-    r"""Computes the rank-normalized split R-hat, 1 for chains that have mixed.
+    r"""Returns the rank-normalized split R-hat, 1 for chains that have mixed.
 
     .. math::
         \hat{R} = \sqrt{\widehat{\mathrm{var}}^+ / W}, \qquad
@@ -141,22 +146,23 @@ def split_r_hat(x: Tensor) -> Tensor:
     that of the draws, which sees chains of unlike location, and that of their distances from the
     median, which sees chains of unlike scale. Values above 1.01 call for longer chains.
 
-    References:
-        Rank-normalization, folding, and localization: An improved R-hat for assessing
-        convergence of MCMC, Aki Vehtari, Andrew Gelman, Daniel Simpson, Bob Carpenter,
-        Paul-Christian Bürkner, 2021, https://arxiv.org/abs/1903.08008
-
     Arguments:
-        x: Draws of a scalar by C chains, (T, C), or of D scalars, (T, C, D); floating, T >= 4.
+        x: Draws of a scalar by C chains, of shape (T, C), or of D scalars, of shape (T, C, D);
+            of floating dtype, T at least 4.
 
     Returns:
-        R-hat, () or (D,). It is infinite where no half of a chain ever changes but they differ,
-        and NaN for a scalar that is the same in all draws of all chains, from which nothing can
-        be told, or that is not finite.
+        R-hat, of shape () or (D,). It is infinite where no half of a chain ever changes but they
+        differ, and NaN for a scalar that is the same in all draws of all chains, from which
+        nothing can be told, or that is not finite.
 
     Raises:
         ValueError: If `x` has another shape, fewer than 4 draws, or no chain.
         TypeError: If `x` is not of floating dtype.
+
+    References:
+        | Rank-normalization, folding, and localization: An improved R-hat for assessing
+          convergence of MCMC (Vehtari et al., 2021)
+        | https://arxiv.org/abs/1903.08008
 
     Example:
         >>> chains = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
@@ -172,13 +178,13 @@ def split_r_hat(x: Tensor) -> Tensor:
 
 
 def _r_hat(x: Tensor) -> Tensor:
-    """Returns the square root of the ratio of total to within-chain variance, (D,)."""
+    r"""Returns the square root of the ratio of total to within-chain variance, (D,)."""
     within, total = _variances(x)
     return (total / within).sqrt()
 
 
 def _variances(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the mean variance within chains, and that with the between-chain part, (D,)."""
+    r"""Returns the mean variance within chains, and that with the between-chain part, (D,)."""
     num_draws = len(x)
     within = _centered(x).square().sum(0).mean(0) / (num_draws - 1)
     # The detour over the first draw makes equal means equal, whatever their rounding.
@@ -187,21 +193,22 @@ def _variances(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _centered(x: Tensor) -> Tensor:
-    """Subtracts its mean from each chain, and leaves exact zeros of a constant one."""
+    r"""Returns each chain less its mean, with exact zeros for a constant one."""
     x = x - x[0]
     return x - x.mean(0)
 
 
 def _mean_autocovariance(x: Tensor) -> Tensor:
-    """Returns the autocovariance of centered chains, each lag divided by T, averaged over C."""
+    r"""Returns the autocovariance of centered chains, each lag divided by T, averaged over C."""
     num_draws = len(x)
     # Padding by zeros keeps the end of a chain from being correlated with its beginning.
     power = torch.fft.rfft(x, n=2 * num_draws, dim=0).abs().square().mean(1)
-    return torch.fft.irfft(power, n=2 * num_draws, dim=0)[:num_draws] / num_draws
+    total: Tensor = torch.fft.irfft(power, n=2 * num_draws, dim=0)[:num_draws]
+    return total / num_draws
 
 
 def _geyer_time(rho: Tensor, num_draws: int) -> Tensor:
-    """Sums correlations (T, D) to a time (D,), over the initial monotone sequence of pairs."""
+    r"""Returns times (D,) of correlations (T, D), by the initial monotone sequence of pairs."""
     even = rho[: len(rho) // 2 * 2 : 2]
     pairs = even + rho[1::2]
     kept = (pairs > 0).cumprod(0)
@@ -214,47 +221,49 @@ def _geyer_time(rho: Tensor, num_draws: int) -> Tensor:
 
 
 def _normal_scores(x: Tensor) -> Tensor:
-    """Replaces the draws of all chains by the normal quantiles of their ranks, ties averaged."""
+    r"""Returns the normal quantiles of the ranks of all draws, ties averaged."""
     flat = x.flatten(0, 1).T.contiguous()
     ordered = flat.sort(1).values
     below = torch.searchsorted(ordered, flat)
     through = torch.searchsorted(ordered, flat, right=True)
     rank = (below + through + 1).to(x.dtype) / 2
     quantile = (rank - 0.375) / (flat.shape[1] + 0.25)
-    return torch.special.ndtri(quantile).T.reshape(x.shape)
+    scores: Tensor = torch.special.ndtri(quantile)
+    return scores.T.reshape(x.shape)
 
 
 def _median(x: Tensor) -> Tensor:
-    """Returns the median over all draws of all chains, halfway between the middle two, (D,)."""
+    r"""Returns the median over all draws of all chains, halfway between the middle two, (D,)."""
     ordered = x.flatten(0, 1).sort(0).values
     middle = len(ordered) // 2
     return (ordered[middle] + ordered[-middle - 1]) / 2
 
 
 def _halves(x: Tensor) -> Tensor:
-    """Cuts chains (T, C, D) in two, (T // 2, 2 C, D), leaving out the middle of an odd T."""
+    r"""Returns chains (T, C, D) cut in two, (T // 2, 2 C, D), without the middle of an odd T."""
     half = len(x) // 2
     return torch.cat([x[:half], x[-half:]], dim=1)
 
 
 def _checked(x: Tensor) -> Tensor:
-    """Returns the draws as (T, C, D) in float64."""
+    r"""Returns the draws as (T, C, D) in float64."""
     if not x.is_floating_point():
-        raise TypeError(f"x must be of floating dtype, got {x.dtype}")
+        raise TypeError(f"x has dtype {x.dtype}, but a floating dtype is needed")
     if x.dim() not in (2, 3):
         raise ValueError(
-            f"x must be (T, C) or (T, C, D) for T draws of C chains, got {tuple(x.shape)}; "
+            f"x has shape {tuple(x.shape)}, but T draws of C chains have (T, C) or (T, C, D); "
             "give a single chain as x[:, None]"
         )
     if x.shape[0] < 4 or x.shape[1] < 1:
         raise ValueError(
-            f"x must hold at least 4 draws of at least 1 chain, got {x.shape[0]} of {x.shape[1]}"
+            f"x has {x.shape[0]} draws of {x.shape[1]} chains, but at least 4 draws of at least "
+            "1 chain are needed"
         )
     draws = x.detach().double()
     return draws if x.dim() == 3 else draws[..., None]
 
 
 def _shaped(result: Tensor, x: Tensor) -> Tensor:
-    """Returns a result (..., D) in the dtype of `x`, at least float32, and without D if `x` is."""
+    r"""Returns a result (..., D) in the dtype of `x`, at least float32; (...) if `x` has no D."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     return (result[..., 0] if x.dim() == 2 else result).to(dtype)

@@ -1,4 +1,20 @@
-"""Figures of images, learning curves and brackets, drawn without a display."""
+r"""Figures of learning curves and of brackets, drawn without a display, and how they are saved.
+
+Matplotlib loads with the first figure that is drawn.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DPI",
+    "INK",
+    "Interval",
+    "blank_figure",
+    "intervals",
+    "learning_curves",
+    "read_metrics",
+    "save_figure",
+]
 
 import csv
 import math
@@ -6,33 +22,17 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qahm_torch.evaluation.files import atomic_write
 
-__all__ = [
-    "Interval",
-    "generated_and_nearest",
-    "image_grid",
-    "intervals",
-    "learning_curves",
-    "read_metrics",
-    "save_figure",
-]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Curve = tuple[Sequence[int], Sequence[float]]
 
 DPI = 200
-TILE_PIXELS = 96
-MARGIN_PIXELS = 16
-TITLE_PIXELS = 52
-LEAST_WIDTH_PIXELS = 640
 INK = "0.15"
 FAINT = "0.6"
 STAGE_COLORS = {"train": "0.6", "val": "#1f5fa8", "test": "#c1502e"}
@@ -41,7 +41,7 @@ CADENCE = re.compile(r"(?<=.)_(step|epoch)$")
 
 
 class Interval(NamedTuple):
-    """A named value between a lower and an upper bound."""
+    r"""A named value between a lower and an upper bound."""
 
     label: str
     lower: float
@@ -49,78 +49,8 @@ class Interval(NamedTuple):
     upper: float
 
 
-def image_grid(images: Tensor, columns: int = 10, captions: Sequence[object] = ()) -> Figure:
-    """Draws images side by side, -1 in black and +1 in white.
-
-    Arguments:
-        images: Gray-scale images with values in [-1, 1], (n, rows, cols).
-        columns: Number of images in a row.
-        captions: What to write under each image, n of them or none.
-
-    Raises:
-        ValueError: If `images` is not such a stack, the captions are not one for each image, or
-            `columns` is not positive.
-
-    Example:
-        >>> figure = image_grid(torch.rand(20, 16, 16) * 2 - 1, columns=5)
-        >>> save_figure(figure, "digits.png")  # doctest: +SKIP
-    """
-    return _draw_panels([_panel("images", images, columns, captions=captions)])
-
-
-def generated_and_nearest(
-    generated: Tensor,
-    nearest: Tensor,
-    distances: Tensor | None = None,
-    labels: Sequence[object] = (),
-    columns: int = 10,
-) -> Figure:
-    """Draws generated images and, below in the same order, the training images nearest to them.
-
-    A model that copies its training set shows the same images twice.
-
-    References:
-        Opportunities and challenges for quantum-assisted machine learning in near-term quantum
-        computers (Perdomo-Ortiz et al., 2018), https://arxiv.org/abs/1708.09757, Figure 4
-
-    Arguments:
-        generated: Generated images with values in [-1, 1], (n, rows, cols).
-        nearest: The training image nearest to each, (n, rows, cols).
-        distances: The distance between the two, (n,), the mean of which goes into the title.
-        labels: The class of each training image, written under it; n of them or none.
-        columns: Number of images in a row.
-
-    Raises:
-        ValueError: If the images are not two such stacks of one shape, the distances or the
-            labels are not one for each image, or `columns` is not positive.
-
-    Example:
-        >>> digits = torch.rand(30, 16, 16) * 2 - 1
-        >>> figure = generated_and_nearest(digits, digits.sign(), labels=30 * ["7"])
-    """
-    if nearest.shape != generated.shape:
-        raise ValueError(
-            f"nearest must have the shape {tuple(generated.shape)} of generated, got "
-            f"{tuple(nearest.shape)}"
-        )
-    if distances is not None and distances.shape != generated.shape[:1]:
-        raise ValueError(
-            f"distances must be {tuple(generated.shape[:1])}, one for each image, got "
-            f"{tuple(distances.shape)}"
-        )
-    below = "Nearest training images"
-    if distances is not None:
-        below += f"  (mean distance {distances.double().mean():.2f})"
-    return _draw_panels(
-        [
-            _panel("generated", generated, columns, "Generated images"),
-            _panel("nearest", nearest, columns, below, labels),
-        ]
-    )
-
-
 def learning_curves(metrics: Mapping[str, Curve]) -> Figure:
-    """Draws metrics against training steps, one panel for each quantity.
+    r"""Returns a figure of metrics against training steps, one panel for each quantity.
 
     Curves that differ only in their stage (`train_loss`, `val/loss`) or in their cadence
     (`loss_step`, `loss_epoch`) share a panel. Values that are not finite leave a hole.
@@ -136,18 +66,10 @@ def learning_curves(metrics: Mapping[str, Curve]) -> Figure:
         >>> [axes.get_title("left") for axes in learning_curves(curves).axes]
         ['loss']
     """
-    if not metrics:
-        raise ValueError("there is no metric to draw; give at least one, {name: (steps, values)}")
-    quantities: dict[str, dict[str, Curve]] = {}
-    for name, (steps, values) in metrics.items():
-        if len(steps) != len(values):
-            raise ValueError(f"{name!r} has {len(steps)} steps but {len(values)} values")
-        quantities.setdefault(_quantity(name), {})[name] = (steps, values)
+    quantities = _quantities(metrics)
     columns = min(3, len(quantities))
     rows = -(-len(quantities) // columns)
-    figure = Figure(
-        (0.4 + 3.4 * columns, 0.2 + 2.5 * rows), DPI, facecolor="white", layout="constrained"
-    )
+    figure = blank_figure(0.4 + 3.4 * columns, 0.2 + 2.5 * rows, layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     for axes, (quantity, curves) in zip(grid, quantities.items(), strict=False):
         _draw_curves(axes, quantity, curves)
@@ -157,7 +79,7 @@ def learning_curves(metrics: Mapping[str, Curve]) -> Figure:
 
 
 def read_metrics(path: str | os.PathLike[str]) -> dict[str, Curve]:
-    r"""Reads the `metrics.csv` of Lightning's `CSVLogger`.
+    r"""Returns what is in the `metrics.csv` of Lightning's `CSVLogger`.
 
     In such a file each row holds only the metrics that were logged at its step.
 
@@ -185,7 +107,7 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, Curve]:
         reader = csv.DictReader(file, restkey="")
         names = list(reader.fieldnames or [])
         if "step" not in names:
-            raise ValueError(f"{path} has no column 'step', only {names}; give a metrics.csv")
+            raise ValueError(f"{path} has the columns {names}, but a metrics.csv has one 'step'")
         for row in reader:
             for name in names:
                 if name not in ("step", "epoch") and row[name]:
@@ -199,10 +121,10 @@ def intervals(
     rows: Sequence[Interval | tuple[str, float, float, float]],
     quantity: str = "log-likelihood (nats per datum)",
 ) -> Figure:
-    """Draws named values between their bounds, the first on top.
+    r"""Returns a figure of named values between their bounds, the first on top.
 
     Arguments:
-        rows: Label, lower bound, value and upper bound of each. A value outside its bounds is
+        rows: The label, lower bound, value and upper bound of each. A value outside its bounds is
             drawn where it is: estimated bounds can miss.
         quantity: What the values are, with their unit.
 
@@ -214,10 +136,10 @@ def intervals(
     """
     brackets = [_checked_interval(*row) for row in rows]
     if not brackets:
-        raise ValueError("there is no interval to draw; give (label, lower, value, upper)")
-    figure = Figure(
-        (6.4, 0.9 + 0.36 * len(brackets)), DPI, facecolor="white", layout="constrained"
-    )
+        raise ValueError(
+            "rows has no interval, but at least one (label, lower, value, upper) is needed"
+        )
+    figure = blank_figure(6.4, 0.9 + 0.36 * len(brackets), layout="constrained")
     axes = figure.subplots()
     for place, bracket in enumerate(brackets):
         _draw_interval(axes, place, bracket)
@@ -231,7 +153,7 @@ def intervals(
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a figure as PNG, atomically, at its own size and resolution.
+    r"""Writes a figure as PNG, atomically, at its own size and resolution.
 
     Arguments:
         figure: The figure.
@@ -240,115 +162,46 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: If `path` does not end in `.png`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_figure(intervals([("RBM", -90.2, -89.9, -88.7)]), f"{folder}/bounds.png")
+        ...     os.listdir(folder)
+        ['bounds.png']
     """
     if Path(path).suffix.lower() != ".png":
-        raise ValueError(f"figures are saved as PNG, got {str(path)!r}; end the name in .png")
+        raise ValueError(f"path is {str(path)!r}, but figures are saved as PNG: end it in .png")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi="figure", bbox_inches=None)
 
 
-class _Panel(NamedTuple):
-    """A titled block of images, laid out in columns."""
+def blank_figure(
+    width: float, height: float, layout: Literal["constrained"] | None = None
+) -> Figure:
+    r"""Returns an empty figure in the resolution of all figures, its size in inches."""
+    from matplotlib.figure import Figure  # only now, because it takes time
 
-    images: Tensor
-    columns: int
-    title: str
-    captions: Sequence[object]
-
-    @property
-    def scale(self) -> int:
-        """The number of pixels of the figure to a side of an image's pixel."""
-        return max(1, round(TILE_PIXELS / max(self.images.shape[1:])))
-
-    @property
-    def gap(self) -> int:
-        """The space between two images, in pixels of an image."""
-        return max(1, round(5 / self.scale))
-
-    @property
-    def foot(self) -> int:
-        """The space for a caption under an image, in pixels of an image."""
-        return math.ceil(26 / self.scale) if self.captions else 0
+    return Figure((width, height), DPI, facecolor="white", layout=layout)
 
 
-def _panel(
-    name: str,
-    images: Tensor,
-    columns: int,
-    title: str = "",
-    captions: Sequence[object] = (),
-) -> _Panel:
-    """Returns a panel of images, which must be drawable."""
-    if images.dim() != 3 or 0 in images.shape:
-        raise ValueError(f"{name} must be images (n, rows, cols), got {tuple(images.shape)}")
-    images = images.detach().float().cpu()
-    if not (images.abs() <= 1 + 1e-3).all():
-        low, high = images.min().item(), images.max().item()
-        raise ValueError(f"{name} must lie in [-1, 1], got values from {low:g} to {high:g}")
-    if len(captions) not in (0, len(images)):
-        raise ValueError(f"got {len(captions)} captions for {len(images)} {name}; give each one")
-    if columns < 1:
-        raise ValueError(f"columns must be a positive number of images, got {columns}")
-    return _Panel(images, min(columns, len(images)), title, captions)
-
-
-def _draw_panels(panels: Sequence[_Panel]) -> Figure:
-    """Stacks panels of images, each pixel of an image on a whole number of pixels."""
-    mosaics = [_mosaic(panel) for panel in panels]
-    sizes = [
-        (mosaic.shape[0] * panel.scale, mosaic.shape[1] * panel.scale)
-        for mosaic, panel in zip(mosaics, panels, strict=True)
-    ]
-    titled = any(panel.title for panel in panels)
-    width = max(columns for _, columns in sizes) + 2 * MARGIN_PIXELS
-    width = max(width, LEAST_WIDTH_PIXELS) if titled else width
-    # A title brings its own space above it.
-    top = 0 if titled else MARGIN_PIXELS
-    height = top + sum(rows + TITLE_PIXELS * titled for rows, _ in sizes) + MARGIN_PIXELS
-    # Older Matplotlib cuts a size down to whole pixels: rounding must not cost one.
-    figure = Figure(((width + 0.01) / DPI, (height + 0.01) / DPI), DPI, facecolor="white")
-    bottom = height - top
-    for panel, mosaic, (rows, columns) in zip(panels, mosaics, sizes, strict=True):
-        bottom -= rows + TITLE_PIXELS * titled
-        place = (MARGIN_PIXELS / width, bottom / height, columns / width, rows / height)
-        _draw_mosaic(figure.add_axes(place), panel, mosaic)
-    return figure
-
-
-def _mosaic(panel: _Panel) -> Tensor:
-    """Lays the images of a panel out in one, NaN in the gaps."""
-    num_images, height, width = panel.images.shape
-    num_rows = -(-num_images // panel.columns)
-    cell = (height + panel.gap + panel.foot, width + panel.gap)
-    tiles = torch.full((num_rows * panel.columns, *cell), torch.nan)
-    tiles[:num_images, :height, :width] = panel.images
-    tiles = tiles.view(num_rows, panel.columns, *cell).transpose(1, 2)
-    mosaic = tiles.reshape(num_rows * cell[0], panel.columns * cell[1])
-    return mosaic[: mosaic.shape[0] - panel.gap, : mosaic.shape[1] - panel.gap]
-
-
-def _draw_mosaic(axes: Axes, panel: _Panel, mosaic: Tensor) -> None:
-    """Draws a mosaic pixel by pixel, with its title and captions."""
-    axes.imshow(
-        mosaic.numpy(), cmap="gray", vmin=-1, vmax=1, interpolation="nearest", aspect="auto"
-    )
-    axes.set_axis_off()
-    axes.set_title(panel.title, loc="left", color=INK, fontsize=9, pad=5)
-    _, height, width = panel.images.shape
-    for place, caption in enumerate(panel.captions):
-        row, column = divmod(place, panel.columns)
-        x = column * (width + panel.gap) + (width - 1) / 2
-        y = row * (height + panel.gap + panel.foot) + height - 0.5 + panel.foot / 2
-        axes.text(x, y, str(caption), color=INK, fontsize=6.5, ha="center", va="center")
-
-
-def _quantity(name: str) -> str:
-    """Returns the name of a metric without its stage and cadence."""
-    return CADENCE.sub("", STAGE.sub("", name))
+def _quantities(metrics: Mapping[str, Curve]) -> dict[str, dict[str, Curve]]:
+    r"""Returns the curves of each quantity by their names."""
+    if not metrics:
+        raise ValueError("metrics is empty, but at least one {name: (steps, values)} is needed")
+    quantities: dict[str, dict[str, Curve]] = {}
+    for name, (steps, values) in metrics.items():
+        if len(steps) != len(values):
+            raise ValueError(f"{name!r} has {len(steps)} steps, but {len(values)} values")
+        quantity = CADENCE.sub("", STAGE.sub("", name))
+        quantities.setdefault(quantity, {})[name] = (steps, values)
+    return quantities
 
 
 def _draw_curves(axes: Axes, quantity: str, curves: Mapping[str, Curve]) -> None:
-    """Draws the curves of one quantity."""
+    r"""Draws the curves of one quantity."""
+    from matplotlib.ticker import MaxNLocator
+
     for name, (steps, values) in curves.items():
         stage = STAGE.match(name)
         cadence = CADENCE.search(name)
@@ -372,17 +225,17 @@ def _draw_curves(axes: Axes, quantity: str, curves: Mapping[str, Curve]) -> None
 
 
 def _checked_interval(label: str, lower: float, value: float, upper: float) -> Interval:
-    """Returns an interval, which must be finite and not empty."""
+    r"""Returns an interval, after a look at whether it can be drawn."""
     bracket = Interval(str(label), float(lower), float(value), float(upper))
     if not all(math.isfinite(number) for number in bracket[1:]):
-        raise ValueError(f"bounds and value of {label!r} must be finite, got {bracket[1:]}")
+        raise ValueError(f"{label!r} is {bracket[1:]}, but its bounds and value are finite")
     if bracket.lower > bracket.upper:
-        raise ValueError(f"the lower bound of {label!r} exceeds the upper: {lower} > {upper}")
+        raise ValueError(f"the lower bound of {label!r} is {lower}, but the upper one is {upper}")
     return bracket
 
 
 def _draw_interval(axes: Axes, place: int, bracket: Interval) -> None:
-    """Draws one interval, with its numbers to the right of the axes."""
+    r"""Draws one interval, with its numbers to the right of the axes."""
     bounds = [bracket.lower, bracket.upper]
     axes.plot(bounds, [place, place], color=FAINT, linewidth=2.5, solid_capstyle="butt")
     axes.plot(bounds, [place, place], "|", color=FAINT, markersize=9, markeredgewidth=1.5)
@@ -400,15 +253,17 @@ def _draw_interval(axes: Axes, place: int, bracket: Interval) -> None:
 
 
 def _quieten(axes: Axes, *hidden: str) -> None:
-    """Hides some sides of the frame, and draws the rest of it lightly."""
+    r"""Hides some sides of the frame, and draws the rest of it lightly."""
     axes.spines[list(hidden)].set_visible(False)
     axes.spines[:].set_color(FAINT)
     axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
 
 
 def _number(text: str, name: str, path: str | os.PathLike[str], line: int) -> float:
-    """Returns the number in a cell of a table."""
+    r"""Returns the number in a cell of a table."""
     try:
         return float(text)
     except (TypeError, ValueError):
-        raise ValueError(f"{path}, line {line}: {name!r} must be a number, got {text!r}") from None
+        raise ValueError(
+            f"{name!r} is {text!r} in line {line} of {path}, but a number is needed"
+        ) from None

@@ -1,4 +1,8 @@
-"""Files that are either complete or absent: atomic writing, and JSON of tensors."""
+r"""Files that are either complete or absent: atomic writing, and JSON of tensors."""
+
+from __future__ import annotations
+
+__all__ = ["atomic_write", "write_json"]
 
 import json
 import math
@@ -12,12 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["atomic_write", "write_json"]
-
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary path that becomes `path` once the block has succeeded.
+    r"""Lends a temporary path that becomes `path` once the block has succeeded.
 
     The temporary path lies in the folder of `path`, which is created where it is missing. A block
     that raises leaves whatever was at `path` untouched, and no temporary file behind.
@@ -75,7 +77,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Returns `value` in the types that JSON has."""
+    r"""Returns `value` in the types that JSON has."""
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
         return _plain(value.tolist())
     if isinstance(value, Path):
@@ -88,21 +90,24 @@ def _plain(value: Any) -> Any:
 
 
 def _plain_container(value: Any) -> Any:
-    """Returns a mapping as a `dict` and a sequence as a `list`, in the types that JSON has."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        value = value._asdict()
+    r"""Returns a mapping as a `dict` and a sequence as a `list`, in the types that JSON has."""
+    as_dict = getattr(value, "_asdict", None)
+    if isinstance(value, tuple) and as_dict is not None:
+        value = as_dict()
     if isinstance(value, Mapping):
         return {_key(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     raise TypeError(
-        f"cannot write {value!r} of {type(value)} as JSON; give numbers, strings, "
-        "mappings, sequences, tensors or arrays of real numbers"
+        f"data holds {value!r} of {type(value)}, but JSON is of numbers, strings, mappings, "
+        "sequences, and tensors or arrays of real numbers"
     )
 
 
 def _key(key: Any) -> str:
-    """Returns a key of a mapping, which must be a string."""
+    r"""Returns a key of a mapping, which must be a string."""
     if not isinstance(key, str):
-        raise TypeError(f"keys of a JSON object are strings, got {key!r}; write {str(key)!r}")
+        raise TypeError(
+            f"a key is {key!r}, but keys of a JSON object are strings: write {str(key)!r}"
+        )
     return key

@@ -1,22 +1,24 @@
-"""Exact nearest neighbors, to see whether a generative model copies its training set."""
+r"""Exact nearest neighbors, to see whether a generative model copies its training set."""
+
+from __future__ import annotations
+
+__all__ = ["NearestNeighbors", "nearest_neighbors"]
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["NearestNeighbors", "nearest_neighbors"]
-
 
 class NearestNeighbors(NamedTuple):
-    """The nearest reference of each query: `distance` (Q,) and `index` (Q,) int64."""
+    r"""The nearest reference of each query."""
 
-    distance: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, of no use here
+    distance: Tensor  # (Q,)
+    index: Tensor  # type: ignore[assignment]  # (Q,) int64; hides tuple.index, of no use here
 
 
 def nearest_neighbors(queries: Tensor, references: Tensor, chunk: int = 2048) -> NearestNeighbors:
-    r"""Finds the reference nearest to each query in Euclidean distance.
+    r"""Returns the reference nearest to each query in Euclidean distance.
 
     .. math:: d_q = \min_r \lVert x_q - y_r \rVert, \qquad i_q = \arg\min_r \lVert x_q - y_r \rVert
 
@@ -25,9 +27,10 @@ def nearest_neighbors(queries: Tensor, references: Tensor, chunk: int = 2048) ->
     their coordinates. Among equally near references the one of lowest index wins.
 
     Arguments:
-        queries: Points to look up, (Q, D), floating.
-        references: Points to choose from, (R, D), floating, on the device of `queries`.
-        chunk: Number of queries, and of references, compared at once. Beside a copy of the
+        queries: The points to look up, of shape (Q, D) and floating dtype.
+        references: The points to choose from, of shape (R, D) and floating dtype, on the device of
+            `queries`.
+        chunk: The number of queries, and of references, compared at once. Beside a copy of the
             references, the memory taken is that of a few (chunk, chunk) matrices.
 
     Returns:
@@ -53,7 +56,7 @@ def nearest_neighbors(queries: Tensor, references: Tensor, chunk: int = 2048) ->
     centered = references.to(working) - center
     found = [
         _search(block, block.to(working) - center, references, centered, chunk)
-        for block in queries.split(chunk)
+        for block in torch.split(queries, chunk)
     ]
     distance = torch.cat([square for square, _ in found]).sqrt().to(dtype)
     return NearestNeighbors(distance, torch.cat([index for _, index in found]))
@@ -62,7 +65,7 @@ def nearest_neighbors(queries: Tensor, references: Tensor, chunk: int = 2048) ->
 def _search(
     queries: Tensor, centered_queries: Tensor, references: Tensor, centered: Tensor, chunk: int
 ) -> tuple[Tensor, Tensor]:
-    """Returns the squared distance (Q,) in float64 and the index (Q,) of the nearest."""
+    r"""Returns the squared distance (Q,) in float64 and the index (Q,) of the nearest."""
     norm = torch.linalg.vector_norm(centered, dim=1)
     margin = _margin(centered_queries, norm.max())
     lowest = margin.new_full((len(queries),), torch.inf)
@@ -83,23 +86,23 @@ def _search(
 
 
 def _score(queries: Tensor, references: Tensor, norm: Tensor) -> Tensor:
-    """Returns the squared distances less the squared norms of the queries, (Q, R)."""
+    r"""Returns the squared distances less the squared norms of the queries, (Q, R)."""
     # Reduced precision would make the bound on the rounding error untrue.
     with torch.autocast(queries.device.type, enabled=False):
         return torch.addmm(norm.square(), queries, references.T, alpha=-2)
 
 
 def _margin(queries: Tensor, largest: Tensor) -> Tensor:
-    """Returns by how much rounding can part the scores of equally near references, (Q,)."""
+    r"""Returns by how much rounding can part the scores of equally near references, (Q,)."""
     limits = torch.finfo(queries.dtype)
-    reach = (torch.linalg.vector_norm(queries, dim=1) + largest).square()
+    reach: Tensor = (torch.linalg.vector_norm(queries, dim=1) + largest).square()
     return 4 * (queries.shape[1] + 4) * (limits.eps * reach + limits.tiny)
 
 
 def _refine(
     queries: Tensor, references: Tensor, rows: Tensor, columns: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Returns the squared distance (Q,) and index (Q,) of the nearest of the given pairs.
+    r"""Returns the squared distance (Q,) and index (Q,) of the nearest of the given pairs.
 
     A query in no pair gets an infinite distance.
     """
@@ -113,23 +116,23 @@ def _refine(
 def _exact_squares(
     queries: Tensor, references: Tensor, rows: Tensor, columns: Tensor, block: int = 16384
 ) -> Tensor:
-    """Returns the squared distances of the pairs (rows, columns) in float64, (P,)."""
+    r"""Returns the squared distances of the pairs (rows, columns) in float64, (P,)."""
     squares = [
         (queries[row].double() - references[column].double()).square().sum(1)
-        for row, column in zip(rows.split(block), columns.split(block), strict=True)
+        for row, column in zip(torch.split(rows, block), torch.split(columns, block), strict=True)
     ]
     return torch.cat(squares)
 
 
 def _screening_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Returns float32 where it suffices and its products are not computed in fewer bits."""
+    r"""Returns float32 where it suffices and its products are not computed in fewer bits."""
     if dtype == torch.float64 or _has_reduced_products():
         return torch.float64
     return torch.float32
 
 
 def _has_reduced_products() -> bool:
-    """Returns whether PyTorch is set to multiply float32 matrices in TF32 or bfloat16."""
+    r"""Returns whether PyTorch is set to multiply float32 matrices in TF32 or bfloat16."""
     try:
         return torch.get_float32_matmul_precision() != "highest"
     except RuntimeError:
@@ -138,23 +141,26 @@ def _has_reduced_products() -> bool:
 
 
 def _check(queries: Tensor, references: Tensor, chunk: int) -> None:
-    """Raises where the arguments of `nearest_neighbors` do not fit each other."""
+    r"""Raises where the arguments of `nearest_neighbors` do not fit each other."""
     for name, points in (("queries", queries), ("references", references)):
         if points.dim() != 2:
             raise ValueError(
-                f"{name} must be points (n, D), got shape {tuple(points.shape)}; "
+                f"{name} has shape {tuple(points.shape)}, but points have (n, D): "
                 "flatten images with .flatten(1)"
             )
         if not points.is_floating_point():
-            raise TypeError(f"{name} must be of floating dtype, got {points.dtype}")
+            raise TypeError(f"{name} has dtype {points.dtype}, but a floating dtype is needed")
         if not points.isfinite().all():
-            raise ValueError(f"{name} must be finite, but holds NaN or an infinity")
+            value = float(points[~points.isfinite()][0])
+            raise ValueError(f"{name} holds {value}, but coordinates are finite")
     if queries.shape[1] != references.shape[1] or queries.device != references.device:
         raise ValueError(
-            f"queries {tuple(queries.shape)} on {queries.device} and references "
-            f"{tuple(references.shape)} on {references.device} must agree in D and in device"
+            f"queries has shape {tuple(queries.shape)} on {queries.device}, but references has "
+            f"{tuple(references.shape)} on {references.device}: the same D and device are needed"
         )
     if len(references) == 0:
-        raise ValueError("there is no reference to be nearest; give at least one, (R, D), R > 0")
+        raise ValueError(
+            f"references has shape {tuple(references.shape)}, but at least 1 reference is needed"
+        )
     if chunk < 1:
-        raise ValueError(f"chunk must be a positive number of queries, got {chunk}")
+        raise ValueError(f"chunk is {chunk}, but at least 1 query is needed")

@@ -108,7 +108,7 @@ class HiddenUnits:
         for _ in range(MEAN_FIELD_STEPS):
             mean = 0.5 * mean - 0.5 * torch.tanh(fields + mean @ inner)
         up = (1 + mean) / 2
-        entropy = torch.special.entr(up) + torch.special.entr(1 - up)
+        entropy: Tensor = torch.special.entr(up) + torch.special.entr(1 - up)
         energy: Tensor = (mean * (fields + mean @ inner / 2)).sum(-1)
         return ising.energy(spins) + energy - entropy.sum(-1)
 

@@ -1,4 +1,4 @@
-"""Tests of atomic writing and of JSON files."""
+r"""Files: atomic writing and JSON."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from qahm_torch.evaluation.files import atomic_write, write_json
+from qahm_torch.evaluation import atomic_write, write_json
 
 
 class Bracket(NamedTuple):
@@ -96,10 +96,10 @@ def test_what_is_not_finite_becomes_null(tmp_path, bad):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"a": object()}, "cannot write <object .* of <class 'object'> as JSON"),
-        ([{1, 2}], "cannot write {1, 2} of <class 'set'> as JSON"),
-        (torch.tensor([1j]), "of <class 'complex'> as JSON"),
-        ({1: "a"}, "keys of a JSON object are strings, got 1; write '1'"),
+        ({"a": object()}, "data holds <object .* of <class 'object'>, but JSON"),
+        ([{1, 2}], "data holds {1, 2} of <class 'set'>, but JSON"),
+        (torch.tensor([1j]), "of <class 'complex'>, but JSON"),
+        ({1: "a"}, "a key is 1, but keys of a JSON object are strings: write '1'"),
     ],
 )
 def test_what_json_cannot_hold_is_refused_and_nothing_written(tmp_path, data, message):

@@ -1,0 +1,18 @@
+r"""Data sets as Lightning data modules, one file each, and what they are made of."""
+
+from qahm_torch.data.bars_and_stripes import BarsAndStripes as BarsAndStripes
+from qahm_torch.data.coding import (
+    dequantize as dequantize,
+    draw_spins as draw_spins,
+    grid_rows as grid_rows,
+    one_hot_spins as one_hot_spins,
+)
+from qahm_torch.data.loader import TensorLoader as TensorLoader
+from qahm_torch.data.mnist16 import MNIST16 as MNIST16
+from qahm_torch.data.mnist28 import MNIST28 as MNIST28
+from qahm_torch.data.optdigits import OptDigits as OptDigits
+from qahm_torch.data.tensor_module import (
+    Splits as Splits,
+    TensorDataModule as TensorDataModule,
+    hold_out as hold_out,
+)

@@ -1,0 +1,102 @@
+r"""MNIST at 28 x 28 pixels, in black and white."""
+
+from __future__ import annotations
+
+__all__ = ["MNIST28"]
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from qahm_torch.data.coding import draw_spins, grid_rows
+from qahm_torch.data.loader import check_count
+from qahm_torch.data.mnist_files import NUM_DIGITS, NUM_GRAYS, MNISTFiles
+from qahm_torch.data.tensor_module import Splits, TensorDataModule, hold_out
+
+# The draws that belong to the data and not to a run are the same whatever seed the run has.
+_TRAIN_SPINS, _TEST_SPINS = 1001, 1002
+
+
+class MNIST28(TensorDataModule):
+    r"""MNIST at 28 x 28 pixels, made spins by chance: +1 with probability level / 255.
+
+    The static draw is one data set for all runs. It is not the one that Larochelle published, so
+    likelihoods agree with those of the literature up to the difference of two such draws. The
+    dynamic draw is anew for each training batch; its validation and test images are the static
+    ones, and its `train` holds the expected spins, from which batches are drawn.
+
+    Arguments:
+        root: The folder that holds `MNIST/raw`, in torchvision's layout. If null, the environment
+            variable QAHM_DATA names it, and `./data` is taken where that is not set.
+        batch_size: The number of images of a batch.
+        binarize: Whether training images are drawn once (static) or for each batch (dynamic).
+        num_val: The number of images, taken from the end of the training set, for validation;
+            with 0 there is no validation.
+        download: Whether to download the files if they are missing.
+        seed: The seed of the order of the training images.
+        classes: Whether 10 class units follow the 784 image units.
+
+    Raises:
+        ValueError: If a number is not whole or too small, or if `binarize` is another word.
+
+    References:
+        | On the quantitative analysis of deep belief networks (Salakhutdinov and Murray, 2008)
+        | https://doi.org/10.1145/1390156.1390266
+        | Importance weighted autoencoders (Burda et al., 2015)
+        | https://arxiv.org/abs/1509.00519
+
+    Example:
+        >>> MNIST28(binarize="dynamic").num_visible
+        784
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        batch_size: int = 100,
+        binarize: Literal["static", "dynamic"] = "static",
+        num_val: int = 10_000,
+        download: bool = True,
+        seed: int = 0,
+        classes: bool = False,
+    ):
+        if binarize not in ("static", "dynamic"):
+            raise ValueError(f"binarize is {binarize!r}, but it is either 'static' or 'dynamic'")
+        super().__init__(
+            784,
+            batch_size=batch_size,
+            seed=seed,
+            num_classes=NUM_DIGITS if classes else 0,
+            num_levels=2,
+            image_shape=(28, 28),
+        )
+        check_count("num_val", num_val, 0)
+        self.binarize = binarize
+        self.num_val = num_val
+        self._files = MNISTFiles(root, download)
+
+    def prepare_data(self) -> None:
+        r"""Downloads the files that are missing."""
+        self._files.fetch()
+
+    def load_splits(self) -> Splits:
+        expected = self._expected_spins(train=True)
+        # drawn before the split, so that an image has the same spins whatever num_val is
+        train, val = hold_out(self._spins(expected, _TRAIN_SPINS), self.num_val)
+        if self.binarize == "dynamic":
+            train, _ = hold_out(expected, self.num_val)
+        return Splits(train, val, self._spins(self._expected_spins(train=False), _TEST_SPINS))
+
+    def transform(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        # validation and test rows are spins already, which a draw leaves as they are
+        if self.binarize == "static":
+            return rows
+        return draw_spins(rows, self.num_features, generator)
+
+    def _expected_spins(self, train: bool) -> Tensor:
+        images, labels = self._files.read(train)
+        return grid_rows(images.flatten(1), NUM_GRAYS, labels, self.num_classes)
+
+    def _spins(self, expected: Tensor, seed: int) -> Tensor:
+        return draw_spins(expected, self.num_features, torch.Generator().manual_seed(seed))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from qahm_torch.ising import Chains, Samples
 from qahm_torch.nn import Prior
+from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.training.checkpoints import refuse_older
 from qahm_torch.training.processes import (
@@ -26,7 +27,7 @@ from qahm_torch.training.processes import (
 )
 
 
-class PriorModule(pl.LightningModule, ABC):
+class PriorModule(AtomicLoading, pl.LightningModule, ABC):
     r"""What all modules with a prior share: its samples, its log Z and one optimizer.
 
     Checkpoints hold the chains of the prior and the state of torch's random numbers, on the CPU

@@ -18,6 +18,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from qahm_torch.kernels.heat_bath import power_of_fraction, uniform_of, xoshiro
+
 # The numbers in a vector, and the vectors of chains side by side, such that the sums of `ROWS`
 # spins fit into the registers.
 _FEATURES = llvm.get_host_cpu_features()
@@ -28,6 +30,7 @@ WIDTH, VECTORS = (
 LANES = WIDTH * VECTORS
 ROWS = 4
 
+_allocated: Callable[..., ir.Value] = cgutils.alloca_once
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 _INTS = ir.VectorType(ir.IntType(32), WIDTH)
 # Rounds to integers when added and subtracted; its low bits are then the integer.
@@ -160,7 +163,7 @@ def _emit_fields(
     first: ir.Value,
     last: ir.Value,
 ) -> None:
-    sums = [[cgutils.alloca_once(builder, _FLOATS) for _ in range(VECTORS)] for _ in range(rows)]
+    sums = [[_allocated(builder, _FLOATS) for _ in range(VECTORS)] for _ in range(rows)]
     for r in range(rows):
         for slot in sums[r]:
             builder.store(h.broadcast(row, r).value, slot)
@@ -213,34 +216,32 @@ def _constant(builder: ir.IRBuilder, value: float) -> Vector:
     return Vector(builder, ir.Constant(_FLOATS, [value] * WIDTH))
 
 
+# Words of vectors have no more than 32 bits.
+_next_words: Callable[..., tuple[Vector, ...]] = xoshiro(lambda word: word)
+_uniform: Callable[[Vector], Vector] = uniform_of(Vector.to_float)
+
+
 def _draw(seeds: Table, v: int) -> Vector:
-    r"""Returns uniform numbers by xoshiro128+, a generator per lane."""
-    x0, x1, x2, x3 = (seeds.load(q * LANES, v, kind=_INTS) for q in range(4))
-    # With 23 bits the numbers are exact, so that none of them is 0 or 1.
-    uniform = ((x0 + x3) >> 9).to_float() * 2.0**-23 + 2.0**-24
-    shifted = x1 << 9
-    x2, x3 = x2 ^ x0, x3 ^ x1
-    x1, x0 = x1 ^ x2, x0 ^ x3
-    for q, x in enumerate((x0, x1, x2 ^ shifted, (x3 << 11) | (x3 >> 21))):
-        seeds.store(x, q * LANES, v)
-    return uniform
+    r"""Returns uniform numbers, by a generator per lane."""
+    bits, *words = _next_words(*(seeds.load(q * LANES, v, kind=_INTS) for q in range(4)))
+    for q, word in enumerate(words):
+        seeds.store(word, q * LANES, v)
+    return _uniform(bits)
 
 
 def _exp2(x: Vector) -> Vector:
     r"""Returns 2**x to 1e-5, for x cut off at +-115."""
     x = x.clip(-115.0, 115.0)
     rounded = x + _ROUNDING
-    r = x - (rounded - _ROUNDING)
-    power = r * 1.3333558146428443e-3 + 9.618129107628477e-3
-    power = power * r + 5.550410866482158e-2
-    power = power * r + 2.402265069591007e-1
-    power = power * r + 6.931471805599453e-1
-    power = power * r + 1.0
+    power: Vector = power_of_fraction(x - (rounded - _ROUNDING))
     return (power.bits() + (rounded.bits() << 23)).as_float()
 
 
 def _field_intrinsic(rows: int) -> Any:
-    def fields(typing, field, h, state, columns, values, row, first, last):  # type: ignore[no-untyped-def]
+    def fields(
+        typing: Any, field: Any, h: Any, state: Any, columns: Any, values: Any,
+        row: Any, first: Any, last: Any,
+    ) -> Any:  # fmt: skip
         arguments = (field, h, state, columns, values, row, first, last)
         return types.void(*arguments), _program(partial(_emit_fields, rows))
 
@@ -248,7 +249,10 @@ def _field_intrinsic(rows: int) -> Any:
 
 
 def _update_intrinsic(rows: int) -> Any:
-    def update(typing, state, field, own, base, beta, seeds, hold, gap, i, held):  # type: ignore[no-untyped-def]
+    def update(
+        typing: Any, state: Any, field: Any, own: Any, base: Any, beta: Any, seeds: Any,
+        hold: Any, gap: Any, i: Any, held: Any,
+    ) -> Any:  # fmt: skip
         arguments = (state, field, own, base, beta, seeds, hold, gap, i, held)
         return types.void(*arguments), _program(partial(_emit_update, rows))
 

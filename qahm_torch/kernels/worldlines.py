@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from qahm_torch.ising import Ising
+from qahm_torch.kernels.neighbors import neighbors_of
 
 
 class Fields(NamedTuple):
@@ -37,17 +38,9 @@ class Fields(NamedTuple):
 def arrange_fields(ising: Ising) -> Fields:
     r"""Returns the model as rows of neighbors, in single precision."""
     h, J = ising.h.detach().float(), ising.J.detach().float()
-    edges = ising.graph.edges.to(h.device)
-    spins = edges.T.flatten()
-    order = spins.argsort(stable=True)
-    degrees = torch.bincount(spins, minlength=ising.num_spins)
-    return Fields(
-        h,
-        torch.zeros_like(h) if ising.gamma is None else ising.gamma.detach().float(),
-        pad(degrees.cumsum(0), (1, 0)),
-        edges.flip(-1).T.flatten()[order],
-        J.repeat(2)[order],
-    )
+    gamma = torch.zeros_like(h) if ising.gamma is None else ising.gamma.detach().float()
+    near = neighbors_of(ising.graph, h.device)
+    return Fields(h, gamma, near.starts, near.others, J[near.edges])
 
 
 def run_lines(

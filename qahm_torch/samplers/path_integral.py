@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qahm_torch.ising import Chains, Ising, SampleInfo, Samples
 from qahm_torch.kernels import worldlines
-from qahm_torch.kernels.backends import check_backend, compiled_form
+from qahm_torch.kernels.backends import NUMBA_BACKENDS, check_backend, compiled_form
 from qahm_torch.samplers.sampler import Sampler
 
 
@@ -82,7 +82,7 @@ class PathIntegralSampler(Sampler):
     def __init__(self, num_sweeps: int = 20, backend: str = "auto"):
         if num_sweeps < 1:
             raise ValueError(f"num_sweeps is {num_sweeps}, but at least 1 sweep is needed")
-        check_backend(backend)
+        check_backend(backend, NUMBA_BACKENDS)
         self.num_sweeps = num_sweeps
         self.backend = backend
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from qahm_torch.ising import Ising
-from qahm_torch.kernels.neighbors import neighbors_of
+from qahm_torch.kernels.adjacency import neighbors_of
 
 # Below this fraction of possible pairs, gathering neighbors beats the product with a full matrix.
 DENSE_FRACTION = 0.05

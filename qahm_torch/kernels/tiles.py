@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from qahm_torch.ising import CouplingGraph, Ising
-from qahm_torch.kernels.neighbors import neighbors_of
+from qahm_torch.kernels.adjacency import neighbors_of
 
 # Above this fraction of possible pairs, multiplying zeros is cheaper than gathering neighbors.
 DENSE_FRACTION = 0.2

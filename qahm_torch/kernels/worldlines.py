@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from qahm_torch.ising import Ising
-from qahm_torch.kernels.neighbors import neighbors_of
+from qahm_torch.kernels.adjacency import neighbors_of
 
 
 class Fields(NamedTuple):

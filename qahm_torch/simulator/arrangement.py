@@ -7,8 +7,11 @@ __all__ = ["arrange_program"]
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
+
+from qahm_torch.kernels.adjacency import neighbor_table
 
 if TYPE_CHECKING:
     from qahm_torch.kernels.clusters import Clusters, Rows
@@ -47,16 +50,19 @@ def arrange_program(
         gamma: The transverse field in units of the temperature.
         num_slices: The number of slices M.
     """
-    matrix = _symmetric(len(h), edges, J)
+    matrix = _couplings(len(h), edges, J)
     members = _bound_sets(matrix)
-    if gamma > 0:
+    if gamma > 0 and num_slices > 1:
         h, matrix, members = _sliced(h, matrix, members, gamma, num_slices)
     return _rows(h, matrix), _clusters(h, matrix, members)
 
 
-def _symmetric(n: int, edges: NDArray[np.int64], J: NDArray[np.float64]) -> sparse.csr_array:
-    upper = sparse.coo_array((J, (edges[:, 0], edges[:, 1])), shape=(n, n))
-    return (upper + upper.T).tocsr()
+def _couplings(
+    num_spins: int, edges: NDArray[np.int64], J: NDArray[np.float64]
+) -> sparse.csr_array:
+    near = neighbor_table(num_spins, torch.from_numpy(edges))
+    starts, _, others, index = (values.numpy() for values in near)
+    return sparse.csr_array((J[index], others, starts), shape=(num_spins, num_spins))
 
 
 def _bound_sets(matrix: sparse.csr_array) -> sparse.csr_array:
@@ -78,7 +84,8 @@ def _bound_sets(matrix: sparse.csr_array) -> sparse.csr_array:
 def _components(matrix: sparse.csr_array, threshold: float) -> NDArray[np.int32]:
     from scipy.sparse.csgraph import connected_components
 
-    return connected_components(abs(matrix) >= threshold, directed=False)[1]
+    labels: NDArray[np.int32] = connected_components(abs(matrix) >= threshold, directed=False)[1]
+    return labels
 
 
 def _sliced(

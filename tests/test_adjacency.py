@@ -1,5 +1,4 @@
 import pytest
-import torch
 
 from qahm_torch import CouplingGraph
 from qahm_torch.kernels.adjacency import neighbor_table, neighbors_of

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qahm_torch.ising import CouplingGraph, Ising
-from qahm_torch.kernels.compiler import compiled, in_threads, worthwhile_threads
 from qahm_torch.kernels.adjacency import Neighbors, neighbors_of
+from qahm_torch.kernels.compiler import compiled, in_threads, worthwhile_threads
 from qahm_torch.kernels.vectors import (
     LANES,
     ROWS,

@@ -5,8 +5,13 @@ each other. The spins of a block are contiguous bytes, one row per spin, and sma
 in the cache. Random numbers are a function of seed, sweep, spin and chain, so that what a chain
 does depends neither on the blocks nor on how many chains there are.
 
-The module needs triton, so it is imported where it is used.
+The module needs triton, so it is imported where it is used. Triton looks annotations up among its
+own names, unless they are quoted.
 """
+
+# ruff: noqa: UP037
+# The bodies of kernels are Triton, whose types and loops pyright takes for those of Python.
+# pyright: reportOperatorIssue=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
@@ -37,8 +42,6 @@ MAX_LANES, MIN_LANES = 32, 8
 MATRIX_LANES, TABLE_WARPS = 8, 4
 # How tiles are multiplied: "tf32" would round the couplings, "tf32x3" is single precision as well.
 PRECISION = "ieee"
-
-_kernel: Callable[..., Callable[[Callable[..., Any]], Any]] = triton.jit
 
 
 @torch.no_grad()
@@ -93,12 +96,18 @@ def sweep_chains(
     return _from_lanes(blocks, tiles, num_chains).to(state.dtype)
 
 
+def _kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    r"""Returns `triton.jit` with options, as a decorator whose answer has no type of its own."""
+    decorator: Callable[[Callable[..., Any]], Any] = triton.jit(**options)
+    return decorator
+
+
 @_kernel()
 def _excess(
-    field: tl.tensor, base: tl.tensor, beta: tl.tensor, hold: tl.tensor, key: tl.tensor,
-    sweep: tl.tensor, spin: tl.tensor, block: tl.tensor,
+    field: "Any", base: "Any", beta: "Any", hold: "Any", key: "Any",
+    sweep: "Any", spin: "Any", block: "Any",
     HELD: tl.constexpr, LANES: tl.constexpr,
-) -> tl.tensor:  # fmt: skip
+) -> "Any":  # fmt: skip
     r"""Returns fields of shape (rows, LANES) less noise: the spins are +1 where it is negative."""
     four = block * (LANES // 4) + tl.arange(0, LANES // 4)
     a, b, c, d = tl.philox(key, four[None, :], spin[:, None], sweep, 0)
@@ -116,12 +125,12 @@ def _excess(
 
 @_kernel(do_not_specialize=["num_sweeps", "num_chains", "num_spins"])
 def matrix_kernel(
-    state: tl.tensor, hold: tl.tensor, betas: tl.tensor, seed: tl.tensor,
-    num_sweeps: tl.tensor, num_chains: tl.tensor, beta_t: tl.tensor, beta_s: tl.tensor,
-    hold_b: tl.tensor, hold_r: tl.tensor, hold_s: tl.tensor,
+    state: "Any", hold: "Any", betas: "Any", seed: "Any",
+    num_sweeps: "Any", num_chains: "Any", beta_t: "Any", beta_s: "Any",
+    hold_b: "Any", hold_r: "Any", hold_s: "Any",
     HELD: tl.constexpr, LANES: tl.constexpr,
-    h: tl.tensor, base: tl.tensor, weights: tl.tensor, own: tl.tensor,
-    num_spins: tl.tensor, num_rows: tl.tensor,
+    h: "Any", base: "Any", weights: "Any", own: "Any",
+    num_spins: "Any", num_rows: "Any",
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     block = tl.program_id(0)
@@ -157,13 +166,13 @@ def matrix_kernel(
 
 @_kernel(do_not_specialize=["num_sweeps", "num_chains", "num_colors"])
 def table_kernel(
-    state: tl.tensor, hold: tl.tensor, betas: tl.tensor, seed: tl.tensor,
-    num_sweeps: tl.tensor, num_chains: tl.tensor, beta_t: tl.tensor, beta_s: tl.tensor,
-    hold_b: tl.tensor, hold_r: tl.tensor, hold_s: tl.tensor,
+    state: "Any", hold: "Any", betas: "Any", seed: "Any",
+    num_sweeps: "Any", num_chains: "Any", beta_t: "Any", beta_s: "Any",
+    hold_b: "Any", hold_r: "Any", hold_s: "Any",
     HELD: tl.constexpr, LANES: tl.constexpr,
-    h: tl.tensor, base: tl.tensor, order: tl.tensor, bounds: tl.tensor,
-    starts: tl.tensor, neighbors: tl.tensor, weights: tl.tensor,
-    num_rows: tl.tensor, num_colors: tl.tensor, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    h: "Any", base: "Any", order: "Any", bounds: "Any",
+    starts: "Any", neighbors: "Any", weights: "Any",
+    num_rows: "Any", num_colors: "Any", ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ) -> None:  # fmt: skip
     block = tl.program_id(0)
     lane = tl.arange(0, LANES)

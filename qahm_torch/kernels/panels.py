@@ -163,12 +163,11 @@ def sweep_lanes(lanes: Lanes, panels: Panels, betas: Tensor, weigh: bool = False
     work = num_blocks * LANES * len(panels.offset) * len(betas)
     num_threads = worthwhile_threads(work, WORK_OF_THREAD, num_blocks)
     stops = [k * num_blocks // num_threads for k in range(num_threads + 1)]
-
-    arrays = (*lanes, *panels)
+    arrays: Any = (*lanes, *panels)
 
     def run(k: int) -> None:
         scratch = _aligned(np.zeros((ROWS + 1, LANES), np.float32))
-        _sweep_blocks(*arrays, table, steps, scratch, stops[k], stops[k + 1])
+        _sweep_blocks(table, steps, scratch, stops[k], stops[k + 1], *arrays)
 
     in_threads(run, range(num_threads), num_threads)
 
@@ -184,9 +183,10 @@ def _table(betas: Tensor) -> Floats:
 # One by one, arrays take a microsecond each to hand over; in a tuple they take ten times that.
 @compiled
 def _sweep_blocks(
+    betas: Floats, steps: Doubles, scratch: Floats, first: int, last: int,
     spins: Floats, seeds: Words, hold: Floats, energies: Doubles, log_weights: Doubles,
     offset: Floats, base: Floats, starts: Indices, columns: Indices, values: Floats, own: Floats,
-    frozen: Flags, betas: Floats, steps: Doubles, scratch: Floats, first: int, last: int,
+    frozen: Flags,
 ) -> None:  # fmt: skip
     panels = Panels(offset, base, starts, columns, values, own, frozen)
     gap = scratch[ROWS]

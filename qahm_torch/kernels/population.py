@@ -195,8 +195,8 @@ class _TorchPopulation(Population):
 
     def _noise(self, beta: Tensor) -> Tensor:
         # The kernel compares noise with fields, so that at beta it is the noise that is scaled.
-        size = (len(self._state), self._state.shape[1])
-        noise = logistic_noise(size, self._state, self._start.generator)
+        num_spins, num_chains = self._state.shape
+        noise = logistic_noise((num_spins, num_chains), self._state, self._start.generator)
         if self._start.base is not None:
             noise -= self._base
         noise = noise / beta
@@ -223,7 +223,7 @@ def _starting_spins(
 ) -> Tensor:
     size = (num_chains, ising.num_spins)
     if state is None:
-        return random_spins(size[::-1], ising.h, generator).T.to(torch.int8)
+        return random_spins((size[1], num_chains), ising.h, generator).T.to(torch.int8)
     if tuple(state.shape) != size:
         raise ValueError(
             f"state has shape {tuple(state.shape)}, but {num_chains} chains of {ising.num_spins} "

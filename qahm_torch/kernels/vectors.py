@@ -30,7 +30,11 @@ WIDTH, VECTORS = (
 LANES = WIDTH * VECTORS
 ROWS = 4
 
-_allocated: Callable[..., ir.Value] = cgutils.alloca_once
+# llvmlite has no types.
+Builder = Any
+Value = Any
+
+_allocated: Callable[..., Value] = cgutils.alloca_once
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 _INTS = ir.VectorType(ir.IntType(32), WIDTH)
 # Rounds to integers when added and subtracted; its low bits are then the integer.
@@ -43,7 +47,7 @@ class Vector:
     Operators add instructions to the program; numbers stand for vectors of equal values.
     """
 
-    def __init__(self, builder: ir.IRBuilder, value: ir.Value):
+    def __init__(self, builder: Builder, value: Value):
         self.builder = builder
         self.value = value
 
@@ -88,52 +92,52 @@ class Vector:
     def as_float(self) -> Vector:
         return self._new(self.builder.bitcast(self.value, _FLOATS))
 
-    def _value(self, other: Vector | float) -> ir.Value:
+    def _value(self, other: Vector | float) -> Value:
         if isinstance(other, Vector):
             return other.value
         return ir.Constant(self.value.type, [other] * WIDTH)
 
-    def _new(self, value: ir.Value) -> Vector:
+    def _new(self, value: Value) -> Vector:
         return Vector(self.builder, value)
 
 
 class Table:
     r"""An array whose rows are taken in pieces: `table[i]` is a pointer to its i-th number."""
 
-    def __init__(self, builder: ir.IRBuilder, data: ir.Value):
+    def __init__(self, builder: Builder, data: Value):
         self.builder = builder
         self.data = data
 
-    def pointer(self, *terms: ir.Value | int) -> ir.Value:
+    def pointer(self, *terms: Value | int) -> Value:
         address = self.data
         for term in terms:
             address = self.builder.gep(address, [_integer(term)])
         return address
 
-    def scalar(self, *terms: ir.Value | int) -> ir.Value:
+    def scalar(self, *terms: Value | int) -> Value:
         return self.builder.load(self.pointer(*terms))
 
-    def broadcast(self, *terms: ir.Value | int) -> Vector:
+    def broadcast(self, *terms: Value | int) -> Vector:
         nothing = ir.Constant(_FLOATS, ir.Undefined)
         first = ir.Constant(ir.IntType(32), 0)
         single = self.builder.insert_element(nothing, self.scalar(*terms), first)
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), None)
         return Vector(self.builder, self.builder.shuffle_vector(single, nothing, zeros))
 
-    def load(self, *terms: ir.Value | int, kind: ir.Type = _FLOATS) -> Vector:
+    def load(self, *terms: Value | int, kind: Any = _FLOATS) -> Vector:
         pointer = self.builder.bitcast(self.pointer(*terms), kind.as_pointer())
         return Vector(self.builder, self.builder.load(pointer, align=4 * WIDTH))
 
-    def store(self, vector: Vector, *terms: ir.Value | int) -> None:
+    def store(self, vector: Vector, *terms: Value | int) -> None:
         pointer = self.builder.bitcast(self.pointer(*terms), vector.value.type.as_pointer())
         self.builder.store(vector.value, pointer, align=4 * WIDTH)
 
 
-def _integer(value: ir.Value | int) -> ir.Value:
+def _integer(value: Value | int) -> Value:
     return ir.Constant(ir.IntType(64), value) if isinstance(value, int) else value
 
 
-def _tables(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> list[Any]:
+def _tables(context: Any, builder: Builder, signature: Any, args: Any) -> list[Any]:
     r"""Returns the arguments, arrays as tables."""
     return [
         Table(builder, context.make_array(kind)(context, builder, arg).data)
@@ -144,7 +148,7 @@ def _tables(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> l
 
 
 def _program(emit: Callable[..., None]) -> Callable[..., Any]:
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+    def codegen(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
         emit(builder, *_tables(context, builder, signature, args))
         return context.get_dummy_value()
 
@@ -153,15 +157,15 @@ def _program(emit: Callable[..., None]) -> Callable[..., Any]:
 
 def _emit_fields(
     rows: int,
-    builder: ir.IRBuilder,
+    builder: Builder,
     field: Table,
     h: Table,
     state: Table,
     columns: Table,
     values: Table,
-    row: ir.Value,
-    first: ir.Value,
-    last: ir.Value,
+    row: Value,
+    first: Value,
+    last: Value,
 ) -> None:
     sums = [[_allocated(builder, _FLOATS) for _ in range(VECTORS)] for _ in range(rows)]
     for r in range(rows):
@@ -182,7 +186,7 @@ def _emit_fields(
 
 def _emit_update(
     rows: int,
-    builder: ir.IRBuilder,
+    builder: Builder,
     state: Table,
     field: Table,
     own: Table,
@@ -191,8 +195,8 @@ def _emit_update(
     seeds: Table,
     hold: Table,
     gap: Table,
-    i: ir.Value,
-    held: ir.Value,
+    i: Value,
+    held: Value,
 ) -> None:
     k = builder.urem(i, _integer(rows))
     start = builder.mul(builder.sub(i, k), _integer(LANES))
@@ -212,7 +216,7 @@ def _emit_update(
         state.store(spin, site, v)
 
 
-def _constant(builder: ir.IRBuilder, value: float) -> Vector:
+def _constant(builder: Builder, value: float) -> Vector:
     return Vector(builder, ir.Constant(_FLOATS, [value] * WIDTH))
 
 

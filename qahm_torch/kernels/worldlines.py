@@ -9,6 +9,10 @@ entries of 1 + X are 1, the line may be cut at the times of a Poisson process of
 :math:`\Gamma` in addition to its kinks, and each segment between cuts is then a spin of its own,
 in the field of the other lines integrated over the segment. So there are no slices of time, and no
 error of a discretization.
+
+`compiled_worldlines` does the same for one chain after the other, on the CPU. It shares the model,
+the tables and the joining, but no loop: here each step is taken by all chains at once, as a GPU
+wants it, with tables as wide as the longest line, and there each chain stops at its own end.
 """
 
 from __future__ import annotations

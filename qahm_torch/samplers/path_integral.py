@@ -45,9 +45,9 @@ class PathIntegralSampler(Sampler):
     \rangle`. Without a transverse field, this is the heat bath of `GibbsSampler`, which is faster.
 
     Without `state`, chains start from uniform random spins without kinks, and the samples are
-    biased towards those by too few sweeps. With `state`, they run on (persistent chains); the
-    state is the world lines of shape (S, N, 1 + K), whose number of kinks K changes. A clamped
-    spin is held at time 0, where it is measured, and free at other times, so that the free spins
+    biased towards those by too few sweeps. With `state`, they run on (persistent chains): the
+    answer holds them as `WorldLines`, and spins of another sampler are lines without kinks. A
+    clamped spin is held at time 0, where it is measured, and free at other times, so that the free spins
     follow the law given that the clamped ones have been measured. Under "num_kinks", the `info`
     of the answer has the mean number of kinks of a world line, an unbiased estimate of
     :math:`\sum_i \Gamma_i \langle X_i \rangle / N` where the chains have converged and nothing is
@@ -120,7 +120,7 @@ def _check_gamma(ising: Ising) -> None:
     if ising.gamma is not None and not bool(ising.gamma.isfinite().all()):
         index = int((~ising.gamma.isfinite()).nonzero()[0])
         raise ValueError(
-            f"gamma[{index}] is {float(ising.gamma[index])}, but a transverse field is finite"
+            f"gamma[{index}] is {float(ising.gamma[index])}, but a finite field is needed"
         )
 
 

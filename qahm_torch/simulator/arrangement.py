@@ -43,6 +43,9 @@ def arrange_program(
     for a variable. Flipping a fixed set by heat bath satisfies detailed balance whatever the set;
     the choice only decides how fast the chains mix. So clusters may not depend on the spins.
 
+    World lines in continuous time, as in `kernels.worldlines`, would need no slices, but they are
+    redrawn one spin at a time, and so hardly move where many qubits stand for one variable.
+
     Arguments:
         h: The fields of shape (N,), in units of the temperature.
         edges: The pairs of spins that interact, of shape (E, 2).
@@ -67,7 +70,7 @@ def _couplings(
 
 def _bound_sets(matrix: sparse.csr_array) -> sparse.csr_array:
     r"""Returns the clusters as rows of zeros and ones, of shape (G, N)."""
-    n = matrix.shape[0]
+    n = len(matrix.indptr) - 1
     strongest = abs(matrix).max() if matrix.nnz else 0.0
     sets: dict[bytes, NDArray[np.int64]] = {}
     for fraction in FRACTIONS:
@@ -102,8 +105,8 @@ def _sliced(
     times = sparse.kron(bond * (ring + ring.T), sparse.eye_array(n))
     # The world lines of spins and of chains, and the chains within a slice.
     lines = sparse.kron(np.ones((1, num_slices)), sparse.vstack([sparse.eye_array(n), members]))
-    sets = sparse.vstack([lines, sparse.kron(one, members)]).tocsr()
-    return np.tile(h / num_slices, num_slices), (slices + times).tocsr(), sets
+    sets = sparse.csr_array(sparse.vstack([lines, sparse.kron(one, members)]))
+    return np.tile(h / num_slices, num_slices), sparse.csr_array(slices + times), sets
 
 
 def _rows(h: NDArray[np.float64], matrix: sparse.csr_array) -> Rows:
@@ -124,7 +127,8 @@ def _clusters(
     from qahm_torch.kernels.clusters import Clusters
 
     n, sites = len(h), members.indices.astype(np.int64)
-    cluster = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))
+    count = np.diff(members.indptr)
+    cluster = np.repeat(np.arange(len(count)), count)
     terms = matrix[sites].tocoo()
     inside = np.isin(cluster[terms.row] * n + terms.col, cluster * n + sites)
     outside = sparse.coo_array(

@@ -124,11 +124,6 @@ class SimulatedAnnealer(Sampler, Structured):
         100
     """
 
-    nodelist: list[int] = None  # type: ignore[assignment]
-    edgelist: list[tuple[int, int]] = None  # type: ignore[assignment]
-    properties: dict[str, Any] = None  # type: ignore[assignment]
-    parameters: dict[str, Any] = None  # type: ignore[assignment]
-
     def __init__(
         self,
         topology: str = "pegasus",
@@ -161,13 +156,32 @@ class SimulatedAnnealer(Sampler, Structured):
         self.chip_seed = chip_seed
         self.seed = secrets.randbits(63) if seed is None else seed
         graph = working_graph(topology, shape, missing_qubits, missing_couplers, chip_seed)
-        self.properties = chip_properties(graph)
-        self.parameters = dict(PARAMETERS)
-        self.nodelist = self.properties["qubits"]
-        self.edgelist = [(u, v) for u, v in self.properties["couplers"]]
+        self._properties = chip_properties(graph)
+        self._edgelist = [(u, v) for u, v in self.properties["couplers"]]
         self._qubits = frozenset(self.nodelist)
         self._couplers = pair_keys(np.array(self.edgelist, np.int64).reshape(-1, 2))
         self._state = {"num_calls": 0, "log_drift": 0.0, "effective_beta": beta}
+
+    @property
+    def nodelist(self) -> list[Any]:
+        r"""The qubits that work."""
+        qubits: list[Any] = self._properties["qubits"]
+        return qubits
+
+    @property
+    def edgelist(self) -> list[tuple[Any, Any]]:
+        r"""The couplers that work, as pairs of qubits."""
+        return self._edgelist
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        r"""What a QPU tells of itself."""
+        return self._properties
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        r"""What `sample` takes beside the problem, with a description of each."""
+        return dict(PARAMETERS)
 
     @property
     def effective_beta(self) -> float:
@@ -196,7 +210,7 @@ class SimulatedAnnealer(Sampler, Structured):
         r"""Returns the graph of the chip, as `dwave.graphs` makes it."""
         return described_graph(self.properties)
 
-    def sample(
+    def sample(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         bqm: dimod.BinaryQuadraticModel,
         num_reads: int = 1,

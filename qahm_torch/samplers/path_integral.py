@@ -47,9 +47,9 @@ class PathIntegralSampler(Sampler):
     Without `state`, chains start from uniform random spins without kinks, and the samples are
     biased towards those by too few sweeps. With `state`, they run on (persistent chains): the
     answer holds them as `WorldLines`, and spins of another sampler are lines without kinks. A
-    clamped spin is held at time 0, where it is measured, and free at other times, so that the free spins
-    follow the law given that the clamped ones have been measured. Under "num_kinks", the `info`
-    of the answer has the mean number of kinks of a world line, an unbiased estimate of
+    clamped spin is held at time 0, where it is measured, and free at other times, so that the free
+    spins follow the law given that the clamped ones have been measured. Under "num_kinks", the
+    `info` of the answer has the mean number of kinks of a world line, an unbiased estimate of
     :math:`\sum_i \Gamma_i \langle X_i \rangle / N` where the chains have converged and nothing is
     clamped.
 

@@ -1,5 +1,6 @@
 r"""Small machines, samplers, trainers and configurations that the tests of training share."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 import yaml
 from pytorch_lightning.loggers import CSVLogger
 
+import qahm_torch
 from qahm_torch import (
     BeliefNetwork,
     Concatenated,
@@ -27,7 +29,14 @@ from qahm_torch.data import OptDigits
 from qahm_torch.evaluation import read_metrics
 from qahm_torch.ising import all_states, exact_log_probs
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+TESTS = Path(__file__).parent
+CONFIGS = TESTS.parent / "configs"
+# For processes of their own: they see the package that the tests see, and the tests.
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": os.pathsep.join([str(TESTS), str(Path(qahm_torch.__file__).parent.parent)]),
+}
 
 
 class Counting(Sampler):

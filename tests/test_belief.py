@@ -43,6 +43,43 @@ def test_unobserved_units_of_the_last_layer_are_summed_out():
     torch.testing.assert_close(part[0], torch.logsumexp(network.log_prob([x, v]), 0))
 
 
+def test_draws_follow_a_generator():
+    network, x = BeliefNetwork([3, 4, 2]), torch.ones(50, 3)
+    before = torch.get_rng_state()
+    for method in (network.sample, lambda *given: network.draw(*given).states):
+        first, again, other = (method(x, torch.Generator().manual_seed(s)) for s in (7, 7, 8))
+        assert all(map(torch.equal, first, again)) and not all(map(torch.equal, first, other))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_relaxed_states_have_a_gradient():
+    network = BeliefNetwork([3, 4, 2], temperature=0.5).double()
+    x = torch.ones(50, 3, dtype=F64, requires_grad=True)
+    states, log_prob = network.rsample(x, torch.Generator().manual_seed(1))
+    assert all(state.abs().max() < 1 for state in states)
+    torch.testing.assert_close(log_prob, network.log_prob([x, *states]))
+    states[-1].sum().backward()
+    assert (x.grad != 0).any() and all((p.grad != 0).any() for p in network.parameters())
+    # Without relaxation, no gradient comes through.
+    assert not any(state.requires_grad for state in network.sample(x))
+
+
+def test_relaxed_states_tend_to_states():
+    network, x = BeliefNetwork([2, 3], temperature=1e-3).double(), torch.ones(20_000, 2, dtype=F64)
+    relaxed = network.rsample(x).states[0]
+    expected = network.conditional(0, x[0]).mean
+    assert (relaxed.sign().mean(0) - expected).abs().max() < 5 / 20_000**0.5
+    assert (relaxed.abs() > 0.9).double().mean() > 0.99
+
+
+def test_relaxed_states_of_hard_units_are_refused_by_layer():
+    network = BeliefNetwork([3, 4, 2], output=OneHot(2), temperature=0.5)
+    with pytest.raises(NotImplementedError, match="layer 2 is OneHot.*, but relaxed states need"):
+        network.rsample(torch.ones(3))
+    with pytest.raises(NotImplementedError, match="layer 1 is Spins"):
+        BeliefNetwork([3, 4, 2]).rsample(torch.ones(3))
+
+
 def test_any_module_and_any_output():
     class Picture(nn.Module):
         r"""A small convolutional decoder: 6 spins to 16 pixels and 3 classes."""
@@ -72,7 +109,7 @@ def test_bad_settings_are_named():
         BeliefNetwork([3])
     with pytest.raises(ValueError, match="4 units, but the last width is 3"):
         BeliefNetwork([2, 3], output=OneHot(4))
-    with pytest.raises(ValueError, match="1 modules for 2 layers"):
+    with pytest.raises(ValueError, match=r"layers are 1 modules, but widths \[2, 3, 4\] need 2"):
         BeliefNetwork([2, 3, 4], layers=[nn.Linear(2, 3)])
-    with pytest.raises(ValueError, match="2 states for 3 widths"):
+    with pytest.raises(ValueError, match="states are 2, but 3 are needed"):
         BeliefNetwork([2, 3, 4]).log_prob([torch.ones(2), torch.ones(3)])

@@ -20,10 +20,10 @@ from qahm_torch.training import (
     ChainDiagnostics,
     CheckpointOnException,
     LogPartitionMonitor,
+    MachineModule,
     MaximumLikelihood,
     SampleGrid,
     TemperatureMonitor,
-    WakeSleep,
     load_weights,
     read_checkpoint,
 )
@@ -32,7 +32,7 @@ from qahm_torch.training import (
 def trained(folder, *callbacks):
     r"""Returns the module and the trainer of two epochs of four steps."""
     torch.manual_seed(3)
-    module = WakeSleep(small_machine())
+    module = MachineModule(small_machine())
     trainer = quiet_trainer(folder, max_epochs=2, limit_val_batches=0, callbacks=list(callbacks))
     trainer.fit(module, digits())
     return module, trainer
@@ -61,7 +61,7 @@ def test_callback_logs_and_leaves_the_training_as_it_is(name, tmp_path):
     plain, plain_trainer = trained(tmp_path / "plain")
     module, trainer = trained(tmp_path / "watched", make())
     assert same_weights(weights_of(plain), weights_of(module))
-    assert torch.equal(plain.prior.chains, module.prior.chains)
+    assert torch.equal(plain.prior.chains.spins, module.prior.chains.spins)
     known, logged = metrics_of(plain_trainer), metrics_of(trainer)
     assert logged.keys() - known.keys() == expected
     # Where log Z is estimated anew, the losses that it is part of are shifted by a constant.
@@ -73,7 +73,7 @@ def test_another_seed_gives_other_weights(tmp_path):
     # The twin of the test above, which would pass if weights were never trained or seeded.
     module, _ = trained(tmp_path / "a", SampleGrid(num_images=4))
     torch.manual_seed(4)
-    other = WakeSleep(small_machine())
+    other = MachineModule(small_machine())
     quiet_trainer(tmp_path / "b", max_epochs=2, limit_val_batches=0).fit(other, digits())
     assert not same_weights(weights_of(module), weights_of(other))
 
@@ -153,7 +153,7 @@ def test_chain_diagnostics_need_some_draws():
         ChainDiagnostics(num_draws=7)
 
 
-class Failing(WakeSleep):
+class Failing(MachineModule):
     def training_step(self, batch, batch_idx):
         if batch_idx == 3:
             raise RuntimeError("out of luck")
@@ -167,10 +167,10 @@ def test_a_failed_training_leaves_what_it_had_learned(tmp_path):
         trainer.fit(module, digits())
     path = Path(trainer.log_dir) / "checkpoints" / "on_exception.ckpt"
     assert read_checkpoint(path)["global_step"] == 3
-    other = WakeSleep(small_machine())
+    other = MachineModule(small_machine())
     load_weights(other, path)
     assert same_weights(weights_of(module), weights_of(other))
-    assert torch.equal(module.prior.chains, other.prior.chains)
+    assert torch.equal(module.prior.chains.spins, other.prior.chains.spins)
 
 
 def test_a_failure_before_training_leaves_no_checkpoint(tmp_path):
@@ -180,5 +180,5 @@ def test_a_failure_before_training_leaves_no_checkpoint(tmp_path):
 
     trainer = quiet_trainer(tmp_path, callbacks=[Early(), CheckpointOnException()])
     with pytest.raises(RuntimeError, match="too early"):
-        trainer.fit(WakeSleep(small_machine()), digits())
+        trainer.fit(MachineModule(small_machine()), digits())
     assert not list(tmp_path.rglob("*.ckpt"))

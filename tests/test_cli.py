@@ -123,7 +123,8 @@ def test_corrupt_checkpoint_is_told_in_one_line(fitted, tmp_path, capsys, monkey
     ("place", "key"),
     [
         (("trainer",), "max_epoch"),
-        (("model", "init_args"), "num_particle"),
+        (("model", "init_args"), "prior_rl"),
+        (("model", "init_args", "objective", "init_args"), "num_particle"),
         (("model", "init_args", "machine", "init_args"), "generatr"),
         (("data", "init_args"), "batchsize"),
     ],
@@ -146,7 +147,7 @@ def test_unknown_key_of_a_config_is_named(place, key, tmp_path, capsys, monkeypa
 def test_error_of_a_setting_is_told_in_its_own_words(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = small_config()
-    config["model"]["init_args"]["hide_classes"] = 1.5
+    config["model"]["init_args"]["objective"]["init_args"]["hide_classes"] = 1.5
     assert qahm("fit", "--config", write_config(tmp_path, config)) == 1
     assert "hide_classes is 1.5, but a probability is 0 to 1" in capsys.readouterr().err
 

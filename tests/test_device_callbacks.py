@@ -19,6 +19,7 @@ from qahm_torch import (
     AnnealerSampler,
     CouplingGraph,
     EmbeddedPrior,
+    Fallback,
     GibbsSampler,
     HelmholtzMachine,
     QuantumPriorLayer,
@@ -29,10 +30,10 @@ from qahm_torch.training import (
     ChainDiagnostics,
     DeviceTemperatureMonitor,
     LogPartitionMonitor,
+    MachineModule,
     MaximumLikelihood,
     QPUBudget,
     TemperatureMonitor,
-    WakeSleep,
     load_weights,
     read_checkpoint,
 )
@@ -46,14 +47,14 @@ def device(**settings):
 
 def module_on(sampler, overlap=False, widths=(74, 12, 6)):
     torch.manual_seed(0)
-    return WakeSleep(small_machine(sampler, num_samples=100, widths=widths), overlap=overlap)
+    return MachineModule(small_machine(sampler, num_samples=100, widths=widths), overlap=overlap)
 
 
 def embedded_on(sampler):
     torch.manual_seed(0)
     machine = small_machine(widths=(74, 12, 6))
     prior = EmbeddedPrior.on_device(6, sampler, num_samples=100)
-    return WakeSleep(HelmholtzMachine(machine.recognition, machine.generator, prior))
+    return MachineModule(HelmholtzMachine(machine.recognition, machine.generator, prior))
 
 
 def fit(module, folder, *callbacks, **settings):
@@ -187,8 +188,9 @@ def test_a_stopped_run_goes_on_with_a_larger_budget_and_the_same_account(tmp_pat
 
 def test_with_a_fallback_the_run_goes_on_beyond_the_budget(tmp_path):
     chip = device()
-    sampler = AnnealerSampler(chip, beta=2.0, fallback=GibbsSampler(2))
-    cost = sampler.estimate_time(CouplingGraph.complete(6), 100)
+    annealer = AnnealerSampler(chip, beta=2.0)
+    sampler = Fallback(annealer, GibbsSampler(2))
+    cost = annealer.estimate_time(CouplingGraph.complete(6), 100)
     with pytest.warns(UserWarning, match="GibbsSampler stands in"):
         trainer = fit(module_on(sampler), tmp_path, QPUBudget(2.5 * cost))
     assert trainer.global_step == NUM_STEPS and chip.calls == 2

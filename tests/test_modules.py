@@ -13,19 +13,30 @@ from small_runs import (
     weights_of,
 )
 
-from qahm_torch import CouplingGraph, ExactSampler, GibbsSampler, QuantumPriorLayer
+from qahm_torch import (
+    CouplingGraph,
+    ExactSampler,
+    GibbsSampler,
+    QuantumPriorLayer,
+    ReweightedWakeSleep,
+    Stages,
+    WakeSleep,
+)
 from qahm_torch.data import BarsAndStripes
 from qahm_torch.ising import all_states
-from qahm_torch.training import MaximumLikelihood, WakeSleep, freeze
+from qahm_torch.training import MachineModule, MaximumLikelihood, freeze
+
+OBJECTIVES = {"wake-sleep": WakeSleep, "reweighted": ReweightedWakeSleep}
 
 
 def adam(lr):
     return lambda groups: torch.optim.Adam(groups, lr=lr)
 
 
-@pytest.mark.parametrize("objective", ["wake-sleep", "reweighted"])
-def test_training_raises_the_likelihood_and_lowers_the_logged_loss(objective, tmp_path):
-    module = WakeSleep(small_machine(), objective, hide_classes=0.5, optimizer=adam(0.02))
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_training_raises_the_likelihood_and_lowers_the_logged_loss(kind, tmp_path):
+    objective = OBJECTIVES[kind](hide_classes=0.5)
+    module = MachineModule(small_machine(), objective, optimizer=adam(0.02))
     trainer = quiet_trainer(tmp_path, max_epochs=8)
     trainer.fit(module, digits())
     assert trainer.global_step == 8 * 4
@@ -37,26 +48,28 @@ def test_training_raises_the_likelihood_and_lowers_the_logged_loss(objective, tm
     assert len(likelihoods) == 8 and likelihoods[-1] > likelihoods[0] + 10
 
 
-@pytest.mark.parametrize("objective", ["wake-sleep", "reweighted"])
-def test_logged_loss_is_the_weighted_sum_of_its_parts(objective, tmp_path):
-    module = WakeSleep(small_machine(), objective, wake_phi=0.5, sleep_phi=2.0)
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_logged_loss_is_the_weighted_sum_of_its_parts(kind, tmp_path):
+    weights = {"wake_phi": 0.5} if kind == "reweighted" else {}
+    module = MachineModule(small_machine(), OBJECTIVES[kind](sleep_phi=2.0, **weights))
     trainer = quiet_trainer(tmp_path, max_steps=2, limit_val_batches=0)
     trainer.fit(module, digits())
     metrics = {name: torch.tensor(values) for name, (_, values) in metrics_of(trainer).items()}
     total = metrics["train/wake_theta"] + 2 * metrics["train/sleep_phi"]
-    if objective == "reweighted":
+    if kind == "reweighted":
         total = total + 0.5 * metrics["train/wake_phi"]
     torch.testing.assert_close(metrics["train/loss"], total)
 
 
-@pytest.mark.parametrize("objective", ["wake-sleep", "reweighted"])
+@pytest.mark.parametrize("kind", OBJECTIVES)
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_losses_train_as_others_do(objective, tmp_path):
+def test_compiled_losses_train_as_others_do(kind, tmp_path):
     # The random numbers are the same, so that only rounding tells the two apart.
     def trained(compile_losses):
         torch.manual_seed(0)
         machine = small_machine(GibbsSampler(2))
-        module = WakeSleep(machine, objective, hide_classes=0.5, compile_losses=compile_losses)
+        objective = OBJECTIVES[kind](hide_classes=0.5)
+        module = MachineModule(machine, objective, compile_losses=compile_losses)
         quiet_trainer(tmp_path, max_steps=4, limit_val_batches=0).fit(module, digits())
         return weights_of(module)
 
@@ -64,10 +77,10 @@ def test_compiled_losses_train_as_others_do(objective, tmp_path):
     assert all(torch.allclose(plain[name], compiled[name], atol=1e-5) for name in plain)
 
 
-@pytest.mark.parametrize("objective", ["wake-sleep", "reweighted"])
-def test_sampler_is_called_once_per_update_and_never_in_validation(objective, tmp_path):
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_sampler_is_called_once_per_update_and_never_in_validation(kind, tmp_path):
     sampler = Counting(GibbsSampler(1))
-    module = WakeSleep(small_machine(sampler), objective)
+    module = MachineModule(small_machine(sampler), OBJECTIVES[kind]())
     trainer = quiet_trainer(tmp_path, max_epochs=2, num_sanity_val_steps=1)
     trainer.fit(module, digits())
     assert sampler.calls == trainer.global_step == 8
@@ -80,7 +93,7 @@ def test_validation_leaves_the_training_as_it_is(tmp_path):
     ends = []
     for every in (1, 3):
         torch.manual_seed(2)
-        module = WakeSleep(small_machine(), "wake-sleep")
+        module = MachineModule(small_machine())
         trainer = quiet_trainer(tmp_path / str(every), max_epochs=3, check_val_every_n_epoch=every)
         trainer.fit(module, digits())
         assert len(metrics_of(trainer)["val/log_likelihood"][1]) == 3 // every
@@ -89,7 +102,7 @@ def test_validation_leaves_the_training_as_it_is(tmp_path):
 
 
 def test_weighted_negative_samples_train(tmp_path):
-    module = WakeSleep(small_machine(Weighted()), "wake-sleep", optimizer=adam(0.02))
+    module = MachineModule(small_machine(Weighted()), optimizer=adam(0.02))
     trainer = quiet_trainer(tmp_path, max_epochs=6, limit_val_batches=0)
     trainer.fit(module, digits())
     _, losses = metrics_of(trainer)["train/loss"]
@@ -97,7 +110,7 @@ def test_weighted_negative_samples_train(tmp_path):
 
 
 def test_log_z_is_exact_after_validation(tmp_path):
-    module = WakeSleep(small_machine(), optimizer=adam(0.05))
+    module = MachineModule(small_machine(), optimizer=adam(0.05))
     trainer = quiet_trainer(tmp_path)
     trainer.fit(module, digits())
     stored = float(module.prior.log_z)
@@ -109,28 +122,36 @@ def test_log_z_is_exact_after_validation(tmp_path):
 def test_classes_are_hidden_from_recognition_only_if_there_are_some():
     machine = small_machine(classes=False)
     assert machine.num_classes == 0
-    WakeSleep(machine)
+    MachineModule(machine)
     with pytest.raises(ValueError, match=r"hide_classes is 0\.5.*the machine has no class units"):
-        WakeSleep(machine, hide_classes=0.5)
+        MachineModule(machine, WakeSleep(hide_classes=0.5))
+    with pytest.raises(ValueError, match="class_weight 100, but the machine has no class units"):
+        MachineModule(machine, Stages([WakeSleep(), WakeSleep(class_weight=100)], [1]))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"objective": "wake"}, "objective is 'wake', not 'wake-sleep' or 'reweighted'"),
-        ({"num_particles": 0}, "0 and 10 particles"),
-        ({"num_val_particles": 0}, "5 and 0 particles"),
+        ({"num_particles": 0}, "num_particles is 0, but at least 1 is needed"),
+        ({"wake_phi": -1.0}, r"wake_phi is -1\.0, but a weight is not negative"),
+        ({"sleep_phi": float("nan")}, "sleep_phi is nan, but a weight is not negative"),
+        ({"class_weight": -2.0}, r"class_weight is -2\.0, but a weight is not negative"),
         ({"hide_classes": 1.5}, r"hide_classes is 1\.5"),
         ({"hide_classes": -0.1}, r"hide_classes is -0\.1"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
-        WakeSleep(small_machine(), **settings)
+        ReweightedWakeSleep(**settings)
+
+
+def test_validation_needs_a_particle():
+    with pytest.raises(ValueError, match="num_val_particles is 0, but at least 1 particle"):
+        MachineModule(small_machine(), num_val_particles=0)
 
 
 def test_frozen_parts_stay_and_the_others_move(tmp_path):
-    module = WakeSleep(small_machine(), "reweighted")
+    module = MachineModule(small_machine(), ReweightedWakeSleep())
     frozen = ["machine.recognition", "machine.prior.J"]
     freeze(module, frozen)
     before = weights_of(module)
@@ -144,18 +165,18 @@ def test_freezing_what_is_not_there_names_the_prefix():
     with pytest.raises(
         ValueError, match=r"no parameter begins with 'machine\.encoder'; there are"
     ):
-        freeze(WakeSleep(small_machine()), ["machine.encoder"])
+        freeze(MachineModule(small_machine()), ["machine.encoder"])
 
 
 def test_all_frozen_is_an_error(tmp_path):
-    module = WakeSleep(small_machine())
+    module = MachineModule(small_machine())
     freeze(module, ["machine."])
     with pytest.raises(ValueError, match="all parameters are frozen"):
         quiet_trainer(tmp_path).fit(module, digits())
 
 
 def test_prior_has_a_learning_rate_of_its_own():
-    module = WakeSleep(small_machine(), optimizer=adam(0.01), prior_lr=0.5)
+    module = MachineModule(small_machine(), optimizer=adam(0.01), prior_lr=0.5)
     rest, prior = module.configure_optimizers().param_groups
     assert rest["lr"] == 0.01 and prior["lr"] == 0.5
     assert {id(p) for p in prior["params"]} == {id(p) for p in module.prior.parameters()}
@@ -166,7 +187,7 @@ def test_prior_has_a_learning_rate_of_its_own():
 
 
 def test_schedule_is_stepped_per_epoch(tmp_path):
-    module = WakeSleep(
+    module = MachineModule(
         small_machine(),
         optimizer=adam(0.01),
         prior_lr=0.5,
@@ -235,5 +256,7 @@ def test_maximum_likelihood_validates_without_the_sampler(tmp_path):
 
 
 def test_where_the_chains_start_is_checked():
-    with pytest.raises(ValueError, match="negative is 'model', not 'sampler' or 'data'"):
+    with pytest.raises(
+        ValueError, match="negative is 'model', but there are 'sampler' and 'data'"
+    ):
         MaximumLikelihood(QuantumPriorLayer(4), "model")

@@ -5,11 +5,25 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from dwave.samplers import SimulatedAnnealingSampler
-from small_runs import same_weights, small_machine, weights_of
+from small_runs import (
+    fit,
+    qahm,
+    same_weights,
+    small_config,
+    small_machine,
+    weights_of,
+    write_config,
+)
 
-from qahm_torch import DimodSampler, ExactSampler
+from qahm_torch import DimodSampler, ExactSampler, ReweightedWakeSleep, WakeSleep
 from qahm_torch.data import OptDigits
-from qahm_torch.training import WakeSleep, find_checkpoint, load_run, load_weights, read_checkpoint
+from qahm_torch.training import (
+    MachineModule,
+    find_checkpoint,
+    load_run,
+    load_weights,
+    read_checkpoint,
+)
 
 
 def test_a_loaded_run_has_the_weights_the_chains_and_the_data_of_the_run(fitted):
@@ -21,8 +35,9 @@ def test_a_loaded_run_has_the_weights_the_chains_and_the_data_of_the_run(fitted)
     assert len(parameters) == 10
     assert all(torch.equal(stored["state_dict"][name], p) for name, p in parameters.items())
     assert torch.equal(run.module.prior.log_z, stored["state_dict"]["machine.prior.log_z"])
-    assert run.module.prior.chains.shape == (32, 6)
-    assert torch.equal(run.module.prior.chains, stored["prior_chains"])
+    assert run.module.prior.chains.spins.shape == (32, 6)
+    (chains,) = stored["prior_chains"]
+    assert torch.equal(run.module.prior.chains.spins, chains["spins"])
     assert isinstance(run.data, OptDigits) and run.data.num_val == 50
     run.data.setup()
     assert len(run.data.train) == 400
@@ -104,11 +119,11 @@ def save_without_configuration(folder, module):
 
 
 def test_checkpoint_without_configuration_has_weights_but_is_no_run(tmp_path):
-    module = WakeSleep(small_machine())
+    module = MachineModule(small_machine())
     path = save_without_configuration(tmp_path, module)
     with pytest.raises(ValueError, match=re.escape(f"{path} carries no configuration")):
         load_run(path)
-    other = WakeSleep(small_machine())
+    other = MachineModule(small_machine())
     assert not same_weights(weights_of(other), weights_of(module))
     load_weights(other, path)
     assert same_weights(weights_of(other), weights_of(module))
@@ -117,7 +132,7 @@ def test_checkpoint_without_configuration_has_weights_but_is_no_run(tmp_path):
 @pytest.mark.parametrize("sampler", [ExactSampler(), DimodSampler(SimulatedAnnealingSampler())])
 def test_weights_go_into_a_model_with_another_sampler(sampler, fitted):
     run = load_run(fitted)
-    module = WakeSleep(small_machine(sampler, num_samples=7))
+    module = MachineModule(small_machine(sampler, num_samples=7))
     load_weights(module, fitted)
     assert same_weights(weights_of(module), weights_of(run.module))
     assert module.prior.draw().spins.shape[1] == 6
@@ -125,11 +140,100 @@ def test_weights_go_into_a_model_with_another_sampler(sampler, fitted):
 
 @pytest.mark.parametrize("widths", [(74, 10, 6), (74, 12, 7), (74, 12, 12, 6)])
 def test_weights_of_another_model_are_an_error_of_one_line_that_names_the_file(widths, fitted):
-    module = WakeSleep(small_machine(widths=widths))
+    module = MachineModule(small_machine(widths=widths))
     path = find_checkpoint(fitted)
     with pytest.raises(ValueError, match=re.escape(f"{path} is of another model")) as caught:
         load_weights(module, fitted)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("widths", [(74, 10, 6), (74, 12, 7)])
+def test_what_refuses_another_model_stays_as_it_was(widths, fitted):
+    module = MachineModule(small_machine(widths=widths))
+    module.prior.draw()
+    before, chains = tensors_of(module), module.prior.chains
+    with pytest.raises(ValueError, match="is of another model"):
+        load_weights(module, fitted)
+    assert same_weights(tensors_of(module), before)
+    assert module.prior.chains is chains
+    # The twin: torch by itself copies what fits before it refuses the rest.
+    state = read_checkpoint(find_checkpoint(fitted))["state_dict"]
+    with pytest.raises((RuntimeError, ValueError)):
+        torch.nn.Module.load_state_dict(module, state)
+    assert not same_weights(tensors_of(module), before)
+
+
+def tensors_of(module):
+    state = module.state_dict().items()
+    return {name: value.clone() for name, value in state if isinstance(value, torch.Tensor)}
+
+
+@pytest.mark.parametrize("key", ["optimizer", "objective"])
+def test_a_run_whose_configuration_leaves_a_default_is_loaded_again(key, tmp_path):
+    config = small_config()
+    del config["model"]["init_args"][key]
+    config["trainer"]["max_epochs"] = 1
+    run = load_run(fit(tmp_path, config))
+    stored = read_checkpoint(run.checkpoint)["state_dict"]
+    assert all(torch.equal(stored[name], p) for name, p in weights_of(run.module).items())
+    (group, _) = run.module.configure_optimizers()["optimizer"].param_groups
+    assert group["initial_lr"] == (0.001 if key == "optimizer" else 0.003)
+    assert type(run.module.objective) is (WakeSleep if key == "objective" else ReweightedWakeSleep)
+
+
+def test_a_maximum_likelihood_run_without_an_optimizer_is_loaded_again(tmp_path):
+    layer = {"class_path": "qahm_torch.QuantumPriorLayer", "init_args": {"graph_or_n": 4}}
+    module = {"class_path": "qahm_torch.training.MaximumLikelihood", "init_args": {"layer": layer}}
+    data = {"class_path": "qahm_torch.data.BarsAndStripes", "init_args": {"side": 2}}
+    trainer = {
+        "max_steps": 2,
+        "log_every_n_steps": 1,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    config = {"name": "digits", "model": module, "data": data, "trainer": trainer}
+    run = load_run(fit(tmp_path, config))
+    (group,) = run.module.configure_optimizers().param_groups
+    assert group["lr"] == 0.01
+
+
+# Checkpoints of 0.1
+
+OLD_CONFIG = """\
+model: {class_path: qahm_torch.training.WakeSleep, init_args: {objective: reweighted}}
+data: {class_path: qahm_torch.training.OptDigits, init_args: {num_val: 50}}
+"""
+OLD_FORMS = {
+    "chains as a tensor": {"prior_chains": torch.ones(32, 6)},
+    "random state of the only process": {"rng_state": torch.zeros(8, dtype=torch.uint8)},
+    "classes of the configuration": {"qahm_config": OLD_CONFIG},
+    "parameters of a layer within": {"state_dict": {"machine.prior.layer.h": torch.zeros(6)}},
+}
+
+
+def old_checkpoint(folder, fitted, form):
+    checkpoint = read_checkpoint(find_checkpoint(fitted))
+    torch.save({**checkpoint, **OLD_FORMS[form]}, folder / "old.ckpt")
+    return folder / "old.ckpt"
+
+
+@pytest.mark.parametrize("form", OLD_FORMS)
+def test_a_checkpoint_of_an_older_version_is_refused_in_one_sentence(form, fitted, tmp_path):
+    path = old_checkpoint(tmp_path, fitted, form)
+    told = re.escape(f"{path} was written by qahm_torch 0.1; ")
+    for load in (load_run, lambda path: load_weights(MachineModule(small_machine()), path)):
+        with pytest.raises(ValueError, match=told) as caught:
+            load(path)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", OLD_FORMS)
+def test_a_run_of_an_older_version_is_not_resumed(form, fitted, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = old_checkpoint(tmp_path, fitted, form)
+    config = write_config(tmp_path, small_config())
+    assert qahm("fit", "--config", config, "--ckpt_path", str(path)) == 1
+    assert "qahm: error: the checkpoint was written by qahm_torch 0.1; " in capsys.readouterr().err
 
 
 def test_configuration_of_a_class_that_is_gone_is_named(fitted, tmp_path):

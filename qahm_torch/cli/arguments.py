@@ -2,7 +2,7 @@ r"""What the commands on trained machines share: their arguments and the machine
 
 from __future__ import annotations
 
-__all__ = ["Trained", "load_machine", "parser_of"]
+__all__ = ["Trained", "anneal_prior", "load_machine", "parser_of"]
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,9 @@ from jsonargparse import ArgumentParser
 
 from qahm_torch.data import TensorDataModule
 from qahm_torch.nn import HelmholtzMachine
-from qahm_torch.training import WakeSleep, load_run
+from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.samplers import AnnealedSampler
+from qahm_torch.training import MachineModule, load_run
 
 
 class Trained(NamedTuple):
@@ -43,10 +45,19 @@ def load_machine(settings: Any) -> Trained:
         ValueError: If the run has not trained a Helmholtz machine on one of the data modules.
     """
     run = load_run(settings.run)
-    if not isinstance(run.module, WakeSleep) or not isinstance(run.data, TensorDataModule):
+    if not isinstance(run.module, MachineModule) or not isinstance(run.data, TensorDataModule):
         raise ValueError(
-            f"{run.checkpoint} holds {type(run.module).__name__} on {type(run.data).__name__}; "
-            "this command takes a Helmholtz machine trained by WakeSleep"
+            f"{run.checkpoint} is of {type(run.module).__name__} on {type(run.data).__name__}, "
+            "but this command takes a MachineModule on a TensorDataModule"
         )
     torch.manual_seed(settings.seed)
     return Trained(run.module.machine, run.data, run.checkpoint, run.folder)
+
+
+def anneal_prior(machine: HelmholtzMachine, num_temperatures: int) -> None:
+    r"""Makes a Boltzmann machine draw independent samples, without its device or its chains.
+
+    Other priors draw their samples by themselves.
+    """
+    if isinstance(machine.prior, BoltzmannPrior):
+        machine.prior.sampler = AnnealedSampler(num_temperatures)

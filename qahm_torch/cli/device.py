@@ -18,6 +18,8 @@ from qahm_torch.annealer import AnnealerSampler
 from qahm_torch.device import PlacementError, RetryPolicy
 from qahm_torch.device.chip import Chip
 from qahm_torch.ising import CouplingGraph
+from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.samplers import within
 
 DEVICES = {"simulated": "qahm_torch.SimulatedAnnealer", "qpu": "dwave.system.DWaveSampler"}
 SIZES = [8, 16, 32, 60, 64, 100]
@@ -38,10 +40,10 @@ def describe(settings: Any) -> dict[str, Any]:
     r"""Returns the report on a device, or on the device of a configuration."""
     if settings.config is not None:
         config = _read(settings.config)
-        prior = _prior_of(config, settings.config)
+        prior, sampler = _prior_of(config, settings.config)
         updates = settings.num_updates or _updates_of(config, settings.config)
-        chip = _opened(prior.sampler)
-        plans = [_plan(prior.sampler, prior.graph, prior.num_samples, updates)]
+        chip = _opened(sampler)
+        plans = [_plan(sampler, prior.graph, prior.num_samples, updates)]
         return {"chip": _chip(chip), "plans": plans}
     spec = {
         "class_path": DEVICES.get(settings.device, settings.device),
@@ -177,13 +179,16 @@ def _line(plan: dict[str, Any]) -> str:
     )
 
 
-def _prior_of(config: dict[str, Any], path: str) -> Any:
-    r"""Builds the prior of a training configuration, without the rest of the model."""
-    specs = [s for s in _mappings(config) if "sampler" in s.get("init_args", {})]
-    specs = [s for s in specs if _is_annealer(s["init_args"]["sampler"])]
-    if not specs:
-        raise ValueError(f"{path} has no prior with a qahm_torch.AnnealerSampler as its sampler")
-    return _built(nn.Module, "prior", specs[0], path)
+def _prior_of(config: dict[str, Any], path: str) -> tuple[BoltzmannPrior, AnnealerSampler]:
+    r"""Builds the prior of a training configuration, without the rest, and has its annealer."""
+    # The outermost of all that have an annealer, perhaps within wrappers.
+    specs = [spec for spec in _mappings(config) if _is_annealer(_inner(spec))]
+    prior = _built(nn.Module, "prior", specs[0], path) if specs else None
+    if isinstance(prior, BoltzmannPrior):
+        sampler = within(prior.sampler, AnnealerSampler)
+        if sampler is not None:
+            return prior, sampler
+    raise ValueError(f"{path} has no prior with a qahm_torch.AnnealerSampler as its sampler")
 
 
 def _updates_of(config: dict[str, Any], path: str) -> int:
@@ -231,5 +236,15 @@ def _mappings(value: Any) -> Iterator[dict[str, Any]]:
             yield from _mappings(inner)
 
 
+def _inner(spec: Any) -> Any:
+    r"""Returns the sampler in the specification of a prior or of a wrapper, if there is one."""
+    arguments = spec.get("init_args") if isinstance(spec, dict) else None
+    return arguments.get("sampler") if isinstance(arguments, dict) else None
+
+
 def _is_annealer(sampler: Any) -> bool:
-    return isinstance(sampler, dict) and str(sampler.get("class_path")).endswith("AnnealerSampler")
+    if not isinstance(sampler, dict):
+        return False
+    return str(sampler.get("class_path")).endswith("AnnealerSampler") or _is_annealer(
+        _inner(sampler)
+    )

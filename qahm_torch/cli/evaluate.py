@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import qahm_torch
-from qahm_torch.cli.arguments import Trained, load_machine, parser_of
+from qahm_torch.cli.arguments import Trained, anneal_prior, load_machine, parser_of
 from qahm_torch.evaluation import (
     bits_per_dimension,
     classification_accuracy,
@@ -21,8 +21,9 @@ from qahm_torch.evaluation import (
     reconstruction_error,
     write_json,
 )
-from qahm_torch.nn import Concatenated, ContinuousSpins
-from qahm_torch.samplers import AnnealedSampler, LogZ, estimate_log_z
+from qahm_torch.nn import Concatenated, ContinuousSpins, HelmholtzMachine
+from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.samplers import LogZ, estimate_log_z
 
 
 def run(arguments: list[str]) -> None:
@@ -68,22 +69,13 @@ def measure(trained: Trained, settings: Any) -> dict[str, Any]:
     start = time.perf_counter()
     machine, data = trained.machine, trained.data
     noisy = torch.cat(list(data.test_dataloader()))[: settings.num_test]
-    log_z = estimate_log_z(
-        machine.prior.ising().detach(),
-        num_chains=settings.num_chains,
-        num_temperatures=settings.num_temperatures,
-    )
-    machine.prior.log_z.fill_(log_z.value)
+    log_z = _estimate_log_z(machine, settings)
     report: dict[str, Any] = {
         "version": qahm_torch.__version__,
         "checkpoint": str(trained.checkpoint),
         "training": _training(trained.folder),
         "num_test": len(noisy),
-        "prior": {
-            "num_spins": machine.prior.graph.num_spins,
-            "num_visible": machine.prior.num_visible,
-            "log_z": log_z._asdict(),
-        },
+        "prior": _prior(machine, log_z),
         "likelihood": _likelihood(trained, noisy, log_z, settings.num_particles),
         "reconstruction_mse": {
             f"hidden_layer_{k}": {
@@ -100,6 +92,34 @@ def measure(trained: Trained, settings: Any) -> dict[str, Any]:
             "read_out": classification_accuracy(machine, noisy, rule="read_out"),
         }
     return {**report, "seconds": time.perf_counter() - start}
+
+
+def _estimate_log_z(machine: HelmholtzMachine, settings: Any) -> LogZ | None:
+    r"""Returns an estimate of log Z, which the prior has from then on; None if it has no log Z."""
+    prior = machine.prior
+    if not isinstance(prior, BoltzmannPrior):
+        return None
+    log_z = estimate_log_z(
+        prior.ising().detach(),
+        num_chains=settings.num_chains,
+        num_temperatures=settings.num_temperatures,
+    )
+    prior.log_z.fill_(log_z.value)
+    return log_z
+
+
+def _prior(machine: HelmholtzMachine, log_z: LogZ | None) -> dict[str, Any]:
+    r"""Returns what a prior is; without a log Z, its log-probability is its own affair."""
+    prior = machine.prior
+    report = {"class": type(prior).__name__, "num_visible": prior.num_visible}
+    if not isinstance(prior, BoltzmannPrior):
+        return {**report, "is_boltzmann_machine": False, "log_z": None}
+    return {
+        **report,
+        "is_boltzmann_machine": True,
+        "num_spins": prior.graph.num_spins,
+        "log_z": None if log_z is None else log_z._asdict(),
+    }
 
 
 def _training(folder: Path) -> dict[str, float] | None:
@@ -125,7 +145,7 @@ def _training(folder: Path) -> dict[str, float] | None:
 
 
 def _likelihood(
-    trained: Trained, data: torch.Tensor, log_z: LogZ, num_particles: int
+    trained: Trained, data: torch.Tensor, log_z: LogZ | None, num_particles: int
 ) -> dict[str, Any]:
     machine = trained.machine
     result = log_likelihood(machine, data, log_z=log_z, num_particles=num_particles)
@@ -147,7 +167,7 @@ def _nearest(trained: Trained, num_generated: int) -> dict[str, float]:
     distance of test data is the measure of both.
     """
     machine, pixels = trained.machine, trained.machine.num_pixels
-    machine.prior.sampler = AnnealedSampler(500)
+    anneal_prior(machine, 500)
     dream = machine.dream(num_generated)
     train = trained.data.train[:, :pixels]
     queries = {

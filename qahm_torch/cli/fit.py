@@ -13,6 +13,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from qahm_torch.training import CheckpointOnException, RunConfig, freeze, load_weights
+from qahm_torch.training.processes import run_folder
 
 RUNS = "runs"
 
@@ -56,8 +57,9 @@ class QahmCLI(LightningCLI):
         freeze(self.model, self._get(self.config_init, "freeze"))
 
     def after_fit(self) -> None:
-        if self.trainer.is_global_zero and self.trainer.log_dir is not None:
-            print(f"run folder: {self.trainer.log_dir}")
+        folder = run_folder(self.trainer)
+        if self.trainer.is_global_zero and folder is not None:
+            print(f"run folder: {folder}")
 
 
 def run(arguments: list[str]) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from qahm_torch.cli.arguments import load_machine, parser_of
+from qahm_torch.cli.arguments import anneal_prior, load_machine, parser_of
 from qahm_torch.evaluation import atomic_write, image_grid, save_figure
-from qahm_torch.samplers import AnnealedSampler
+from qahm_torch.training.sample_grid import as_pictures
 
 
 def run(arguments: list[str]) -> None:
@@ -32,11 +32,11 @@ def run(arguments: list[str]) -> None:
     settings = parser.parse_args(arguments)
     trained = load_machine(settings)
     machine = trained.machine
-    machine.prior.sampler = AnnealedSampler(settings.num_temperatures)
+    anneal_prior(machine, settings.num_temperatures)
     dream = machine.dream(settings.num)
     pixels = machine.generator.mean(dream[-2]).detach()[:, : machine.num_pixels]
     output = Path(settings.output or trained.folder / "dreams.png")
-    save_figure(image_grid(pixels.view(-1, *trained.data.image_shape)), output)
+    save_figure(image_grid(as_pictures(pixels, trained.data)), output)
     print(output)
     if settings.tensor is not None:
         with atomic_write(settings.tensor) as temporary:

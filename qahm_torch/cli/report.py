@@ -6,7 +6,10 @@ __all__ = ["run"]
 
 from pathlib import Path
 
-from qahm_torch.cli.arguments import Trained, load_machine, parser_of
+import torch
+from matplotlib.figure import Figure
+
+from qahm_torch.cli.arguments import Trained, anneal_prior, load_machine, parser_of
 from qahm_torch.evaluation import (
     generated_and_nearest,
     image_grid,
@@ -15,7 +18,7 @@ from qahm_torch.evaluation import (
     read_metrics,
     save_figure,
 )
-from qahm_torch.samplers import AnnealedSampler
+from qahm_torch.training.sample_grid import as_pictures
 
 
 def run(arguments: list[str]) -> None:
@@ -36,7 +39,7 @@ def run(arguments: list[str]) -> None:
     trained = load_machine(settings)
     trained.data.prepare_data()
     trained.data.setup("test")
-    trained.machine.prior.sampler = AnnealedSampler(settings.num_temperatures)
+    anneal_prior(trained.machine, settings.num_temperatures)
     folder = Path(settings.output or trained.folder / "figures")
     figures = {
         "generated.png": _generated(trained, settings.num),
@@ -50,29 +53,31 @@ def run(arguments: list[str]) -> None:
         print(folder / name)
 
 
-def _generated(trained: Trained, num: int):  # type: ignore[no-untyped-def]
-    machine, shape = trained.machine, trained.data.image_shape
+def _generated(trained: Trained, num: int) -> Figure:
+    r"""Returns a figure of dreams above the training data nearest to them."""
+    machine, data = trained.machine, trained.data
     dream = machine.dream(num)
     means = machine.generator.mean(dream[-2]).detach()
     pixels = means[:, : machine.num_pixels]
-    train = trained.data.train[:, : machine.num_pixels]
+    train = data.train[:, : machine.num_pixels]
     nearest = nearest_neighbors(pixels, train)
     labels: list[object] = []
     if machine.num_classes:
-        labels = trained.data.train[nearest.index, machine.num_pixels :].argmax(-1).tolist()
+        labels = data.train[nearest.index, machine.num_pixels :].argmax(-1).tolist()
     return generated_and_nearest(
-        pixels.view(-1, *shape), train[nearest.index].view(-1, *shape), nearest.distance, labels
+        as_pictures(pixels, data),
+        as_pictures(train[nearest.index], data),
+        nearest.distance,
+        labels,
     )
 
 
-def _reconstructed(trained: Trained, num: int = 10):  # type: ignore[no-untyped-def]
+def _reconstructed(trained: Trained, num: int = 10) -> Figure:
     r"""Returns a figure of test digits above what is left of them after each hidden layer."""
-    import torch
-
-    machine, shape = trained.machine, trained.data.image_shape
+    machine = trained.machine
     test = trained.data.test[:num].clone()
     test[:, machine.num_pixels :] = 0
     depths = range(1, len(machine.generator.layers) + 1)
     rows = [test, *(machine.reconstruct(test, depth).detach() for depth in depths)]
     pixels = torch.cat(rows)[:, : machine.num_pixels]
-    return image_grid(pixels.view(-1, *shape), columns=num)
+    return image_grid(as_pictures(pixels, trained.data), columns=num)

@@ -35,7 +35,7 @@ def log_likelihood(
     machine: HelmholtzMachine,
     data: Tensor,
     *,
-    log_z: LogZ,
+    log_z: LogZ | None,
     num_particles: int = 1000,
     batch_size: int = 100,
 ) -> LogLikelihood:
@@ -44,17 +44,20 @@ def log_likelihood(
     With K particles, the estimate :math:`L_K = \log \frac1K \sum_k w_k` is below log p(v) on
     average. `value` is its mean at the value of log Z, `lower` its mean at the upper end of log Z.
     `upper` is the jackknife estimate :math:`K L_K - (K - 1) L_{K-1}`, whose bias is of higher
-    order in 1/K, at the lower end of log Z: an estimate and not a bound.
+    order in 1/K, at the lower end of log Z: an estimate and not a bound. Without a log Z, `value`
+    and `lower` are the same.
 
     Arguments:
         machine: The machine.
         data: Visible states of shape (B, N_visible).
-        log_z: The log-partition function of the prior.
+        log_z: The log-partition function of the prior, a Boltzmann machine; None for any prior's
+            own log-probability as it is.
         num_particles: The number of particles K per datum.
         batch_size: The number of data at a time.
 
     Raises:
         ValueError: If there are fewer than 2 particles.
+        TypeError: If there is a log Z, and the prior is no Boltzmann machine.
 
     References:
         | Importance weighted autoencoders (Burda et al., 2015)
@@ -66,17 +69,19 @@ def log_likelihood(
     if num_particles < 2:
         raise ValueError(f"num_particles is {num_particles}, but the jackknife needs at least 2")
     plain, corrected = [], []
-    for batch in data.split(batch_size):
+    for batch in torch.split(data, batch_size):
         total, jackknife = _log_mean_weights(machine, batch, num_particles)
         plain.append(total)
         corrected.append(jackknife)
     # The machine counts its stored log Z in; what is reported counts the estimate of the caller.
-    anchored = torch.cat(plain).double() + float(machine.prior.log_z)
-    debiased = torch.cat(corrected).double() + float(machine.prior.log_z)
+    stored = 0.0 if log_z is None else _stored_log_z(machine)
+    known = LogZ(0.0, 0.0, 0.0, 0.0) if log_z is None else log_z
+    anchored = torch.cat(plain).double() + stored
+    debiased = torch.cat(corrected).double() + stored
     return LogLikelihood(
-        value=float(anchored.mean()) - log_z.value,
-        lower=float(anchored.mean()) - log_z.upper,
-        upper=float(debiased.mean()) - log_z.lower,
+        value=float(anchored.mean()) - known.value,
+        lower=float(anchored.mean()) - known.upper,
+        upper=float(debiased.mean()) - known.lower,
         stderr=float(anchored.std() / math.sqrt(len(anchored))),
         num_particles=num_particles,
     )
@@ -117,7 +122,7 @@ def reconstruction_error(
         batch_size: The number of data at a time.
     """
     total = 0.0
-    for batch in data.split(batch_size):
+    for batch in torch.split(data, batch_size):
         seen = batch.clone()
         seen[:, machine.num_pixels :] = 0
         gap = machine.reconstruct(seen, depth, num_draws)[:, : machine.num_pixels]
@@ -144,10 +149,20 @@ def classification_accuracy(
         batch_size: The number of data at a time.
     """
     correct = 0
-    for batch in data.split(batch_size):
+    for batch in torch.split(data, batch_size):
         guess = getattr(machine, rule)(batch, num_particles).argmax(-1)
         correct += int((guess == batch[:, machine.num_pixels :].argmax(-1)).sum())
     return correct / len(data)
+
+
+def _stored_log_z(machine: HelmholtzMachine) -> float:
+    stored = getattr(machine.prior, "log_z", None)
+    if stored is None:
+        raise TypeError(
+            f"log_z is given, but {type(machine.prior).__name__} is no Boltzmann machine and has "
+            "its log-probability as it is: pass None"
+        )
+    return float(stored)
 
 
 def _log_mean_weights(

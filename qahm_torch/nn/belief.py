@@ -2,38 +2,35 @@ r"""Layers of stochastic units, each conditional on the one before."""
 
 from __future__ import annotations
 
-__all__ = ["BeliefNetwork", "Draw"]
+__all__ = ["BeliefNetwork"]
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from qahm_torch.nn.units import Spins, VisibleDistribution
-
-
-class Draw(NamedTuple):
-    r"""States drawn from a belief network, and how probable they were."""
-
-    states: list[Tensor]  # one (*, width) per layer after the input
-    log_prob: Tensor  # (*), in nats, differentiable in the parameters
+from qahm_torch.nn.distributions import draw, mean_or_draw, rdraw, unit_log_prob
+from qahm_torch.nn.recognition import Draw, Recognition
+from qahm_torch.nn.units import Spins, Units
 
 
-class BeliefNetwork(nn.Module):
+class BeliefNetwork(Recognition):
     r"""A directed network of stochastic layers.
 
     .. math::
         p(x_1, \dots, x_L | x_0) = \prod_{k=1}^{L} p(x_k | a_k(x_{k-1})),
 
     where the :math:`a_k` are modules, linear by default, and the layers are spins, except that the
-    last one may have another distribution. Any module will do that maps rows (B, width of the
-    layer before) to rows (B, number of parameters of the layer's distribution).
+    last one may have other units. Any module will do that maps rows (B, width of the layer before)
+    to rows (B, number of parameters of the layer's units).
 
     Arguments:
         widths: The numbers of units, input first.
         layers: The modules, one per layer after the input; None for linear ones.
-        output: The distribution of the last layer; spins by default.
+        output: The units of the last layer; spins by default.
+        temperature: That of the relaxed spins that `rsample` draws; None for no such draws.
 
     Raises:
         ValueError: If there are fewer than two widths, another number of modules than layers, or
@@ -63,13 +60,11 @@ class BeliefNetwork(nn.Module):
         widths: Sequence[int],
         *,
         layers: Sequence[nn.Module] | None = None,
-        output: VisibleDistribution | None = None,
+        output: Units | None = None,
+        temperature: float | None = None,
     ):
-        super().__init__()
-        self.widths = tuple(int(w) for w in widths)
-        if len(self.widths) < 2 or min(self.widths) < 1:
-            raise ValueError(f"widths are {list(widths)}; two or more positive ones are needed")
-        units: list[VisibleDistribution] = [Spins(w) for w in self.widths[1:]]
+        super().__init__(widths)
+        units: list[Units] = [Spins(width, temperature) for width in self.widths[1:]]
         if output is not None:
             if output.num_units != self.widths[-1]:
                 raise ValueError(
@@ -81,24 +76,23 @@ class BeliefNetwork(nn.Module):
             sizes = zip(self.widths[:-1], units, strict=True)
             layers = [nn.Linear(width, unit.num_parameters) for width, unit in sizes]
         if len(layers) != len(units):
-            raise ValueError(f"{len(layers)} modules for {len(units)} layers")
+            raise ValueError(
+                f"layers are {len(layers)} modules, but widths {list(widths)} need {len(units)}"
+            )
         self.layers = nn.ModuleList(layers)
         self.units = nn.ModuleList(units)
 
     @property
-    def output(self) -> VisibleDistribution:
-        r"""The distribution of the last layer."""
-        return self.units[-1]  # type: ignore[return-value]
-
-    def forward(self, inputs: Tensor) -> list[Tensor]:
-        return self.sample(inputs)
+    def output(self) -> Units:
+        r"""The units of the last layer."""
+        return cast(Units, self.units[-1])
 
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
         r"""Returns a state (*, width) of each layer after the input, given inputs (*, width_0)."""
         states: list[Tensor] = []
-        for k, units in enumerate(self.units):
-            inputs = units.sample(self.activations(k, inputs), generator)  # type: ignore[operator]
+        for k in range(len(self.layers)):
+            inputs = draw(self.conditional(k, inputs), generator)
             states.append(inputs)
         return states
 
@@ -106,15 +100,28 @@ class BeliefNetwork(nn.Module):
         r"""Returns states of the layers and their log-probability, in one pass.
 
         The states carry no gradient; the log-probability does.
+
+        Arguments:
+            inputs: The states of the input, of shape (*, width_0).
+            generator: The source of randomness, on the device of the inputs.
         """
-        states: list[Tensor] = []
-        log_prob = inputs.new_zeros(inputs.shape[:-1])
-        for k, units in enumerate(self.units):
-            parameters = self.activations(k, inputs)
-            inputs = units.sample(parameters.detach(), generator)  # type: ignore[operator]
-            states.append(inputs)
-            log_prob = log_prob + units.log_prob(inputs, parameters)  # type: ignore[operator]
-        return Draw(states, log_prob)
+        return self._run(inputs, lambda k, layer: draw(layer, generator))
+
+    def rsample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Draw:
+        r"""Returns relaxed states of the layers, and their log-probability, in one pass.
+
+        States and log-probability are differentiable in the parameters and the inputs. Relaxed
+        spins have the log-probability of the extension of spins to values between -1 and +1 (see
+        `SpinBernoulli`), not the logarithm of the density that they are drawn from.
+
+        Arguments:
+            inputs: The states of the input, of shape (*, width_0).
+            generator: The source of randomness, on the device of the inputs.
+
+        Raises:
+            NotImplementedError: If the units of a layer have no differentiable draws.
+        """
+        return self._run(inputs, lambda k, layer: self._relaxed(k, layer, generator))
 
     def log_prob(self, states: Sequence[Tensor], observed: Tensor | None = None) -> Tensor:
         r"""Returns :math:`\log p(x_1, \dots, x_L | x_0)` in nats, of shape (*).
@@ -122,34 +129,66 @@ class BeliefNetwork(nn.Module):
         Arguments:
             states: The input and the states of all layers, in order; each of shape (*, width).
             observed: Where the units of the last layer count (True = counts), of a shape that
-                broadcasts to it; None for all. Units that do not count are summed out. Numbers
-                weigh the units' log-probabilities.
+                broadcasts to it; None for all. Units that do not count are summed out, unless
+                units that count depend on them (see `Autoregressive`). Numbers weigh the units'
+                log-probabilities.
 
         Raises:
             ValueError: If there are not as many states as widths.
         """
         if len(states) != len(self.widths):
-            raise ValueError(f"{len(states)} states for {len(self.widths)} widths")
-        terms: Tensor | float = 0.0
-        last = len(self.layers) - 1
-        for k, units in enumerate(self.units):
-            parameters = self.activations(k, states[k])
-            if k == last and observed is not None:
-                by_unit = units.unit_log_prob(states[k + 1], parameters)  # type: ignore[operator]
-                terms = terms + (by_unit * observed).sum(-1)
-            else:
-                terms = terms + units.log_prob(states[k + 1], parameters)  # type: ignore[operator]
-        assert isinstance(terms, Tensor)
-        return terms
+            raise ValueError(f"states are {len(states)}, but {len(self.widths)} are needed")
+        *inner, last = [self.conditional(k, states[k]) for k in range(len(self.layers))]
+        if observed is None:
+            total = last.log_prob(states[-1])
+        else:
+            total = (unit_log_prob(last, states[-1]) * observed).sum(-1)
+        terms = zip(inner, states[1:-1], strict=True)
+        return sum((layer.log_prob(state) for layer, state in terms), start=total)
 
-    def mean(self, penultimate: Tensor) -> Tensor:
-        r"""Returns the mean of the last layer, of shape (*, width), given the one before it."""
-        return self.output.mean(self.activations(len(self.layers) - 1, penultimate))
+    def mean(self, penultimate: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        r"""Returns the mean of the last layer, of shape (*, width), given the one before it.
+
+        It is exact, and differentiable. Units that have no exact mean, such as autoregressive
+        ones, are drawn: one draw, without gradient, is an unbiased estimate of their mean.
+
+        Arguments:
+            penultimate: States of the layer before the last, of shape (*, width).
+            generator: The source of randomness of such draws.
+        """
+        return mean_or_draw(self.conditional(len(self.layers) - 1, penultimate), generator)
+
+    def conditional(self, layer: int, inputs: Tensor) -> Distribution:
+        r"""Returns the distribution of a layer, the first being 0, given the one before it.
+
+        Arguments:
+            layer: The number of the layer after the input, counted from 0.
+            inputs: States of the layer before, of shape (*, width).
+        """
+        return cast(Distribution, self.units[layer](self.activations(layer, inputs)))
 
     def activations(self, layer: int, inputs: Tensor) -> Tensor:
         r"""Returns what a layer's module makes of states (*, width) of the layer before."""
         rows = self.layers[layer](inputs.reshape(-1, inputs.shape[-1]))
-        return rows.reshape(*inputs.shape[:-1], -1)
+        return cast(Tensor, rows.reshape(*inputs.shape[:-1], rows.shape[-1]))
 
     def extra_repr(self) -> str:
         return f"widths={list(self.widths)}"
+
+    def _run(self, inputs: Tensor, draw_layer: Callable[[int, Distribution], Tensor]) -> Draw:
+        states: list[Tensor] = []
+        log_prob = inputs.new_zeros(inputs.shape[:-1])
+        for k in range(len(self.layers)):
+            layer = self.conditional(k, inputs)
+            inputs = draw_layer(k, layer)
+            states.append(inputs)
+            log_prob = log_prob + layer.log_prob(inputs)
+        return Draw(states, log_prob)
+
+    def _relaxed(self, k: int, layer: Distribution, generator: torch.Generator | None) -> Tensor:
+        if not layer.has_rsample:
+            raise NotImplementedError(
+                f"layer {k + 1} is {type(self.units[k]).__name__}, but relaxed states need units "
+                "with differentiable draws, such as spins with a temperature"
+            )
+        return rdraw(layer, generator)

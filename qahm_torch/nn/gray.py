@@ -1,8 +1,14 @@
-r"""Grey values: a density on [-1, 1], and probabilities of grey levels."""
+r"""Gray values: a density on [-1, 1]."""
 
 from __future__ import annotations
 
-__all__ = ["ContinuousSpins", "DiscretizedLogistic", "langevin", "log_normalizer"]
+__all__ = [
+    "ContinuousSpins",
+    "SpinContinuousBernoulli",
+    "differential_entropy",
+    "langevin",
+    "log_normalizer",
+]
 
 import math
 from typing import Any, cast
@@ -10,16 +16,22 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn.functional import logsigmoid
+from torch.distributions import Distribution
 
-from qahm_torch.nn.units import VisibleDistribution, check_positive, uniform_like
+from qahm_torch.nn.distributions import (
+    IndependentUnits,
+    SeededDistribution,
+    Shape,
+    uniform_like,
+)
+from qahm_torch.nn.units import Units
 
 # Where the two formulas of the Langevin function change places: below, the direct one loses
 # digits to cancellation; above, five terms of the continued fraction are too few in float64.
 _CROSSOVER = 0.3
 
-# Of a logistic; a broader one puts all of its mass into the outermost levels anyway.
-_MAX_LOG_SCALE = 20.0
+# The same for the slope of a draw, whose series is cut off after the fourth power.
+_SLOPE_CROSSOVER = 0.02
 
 
 def log_normalizer(parameters: Tensor) -> Tensor:
@@ -66,23 +78,43 @@ def langevin(parameters: Tensor) -> Tensor:
     return cast(Tensor, _Langevin.apply(parameters))
 
 
-class ContinuousSpins(VisibleDistribution):
-    r"""Independent units with values in [-1, 1], such as gray pixels.
+def differential_entropy(parameters: Tensor) -> Tensor:
+    r"""Returns the differential entropy of a spin that takes every value of [-1, 1].
 
     .. math::
-        p(v_i \mid a) = \frac{a_i}{2 \sinh a_i} \, e^{a_i v_i}
+        h(a) = \log \frac{2 \sinh a}{a} - a L(a)
 
-    It is the exponential family of `Spins` on the interval instead of its two ends,
-    that is, the continuous Bernoulli distribution, rescaled. It is a density: its logarithm
-    may be positive, and it is comparable with other densities on [-1, 1] only (that of the
-    same pixels in [0, 1] is larger by log 2 for each unit). Values outside [-1, 1] have
-    density zero, which is not checked.
+    It is even in a, log 2 at 0 and nearly :math:`1 - \log |a|` far from it. The value keeps the
+    precision of the dtype everywhere, relative to 1; its slope is -a times that of `langevin`.
 
     Arguments:
-        num_units: The number of units.
+        parameters: The natural parameters a, of shape (*).
 
-    Raises:
-        ValueError: If the number is not a positive integer.
+    Returns:
+        The entropies in nats, of shape (*).
+
+    Example:
+        >>> differential_entropy(torch.tensor([0.0, 1.0, -100.0]))
+        tensor([ 0.6931,  0.5416, -3.6052])
+    """
+    return cast(Tensor, _Entropy.apply(parameters))
+
+
+class SpinContinuousBernoulli(SeededDistribution):
+    r"""Single units with values in [-1, 1]: torch's `ContinuousBernoulli` on that interval.
+
+    .. math::
+        p(v \mid a) = \frac{a}{2 \sinh a} \, e^{a v}
+
+    It is the exponential family of `SpinBernoulli` on the interval instead of its two ends. It is
+    a density: its logarithm may be positive, and it is comparable with other densities on [-1, 1]
+    only (that of the same values in [0, 1] is larger by log 2). Values outside [-1, 1] have
+    density zero, which is not checked.
+
+    Draws, by the inverse of the distribution function, are differentiable (`rsample`).
+
+    Arguments:
+        activation: The natural parameters a, of shape (*).
 
     References:
         | The continuous Bernoulli: fixing a pervasive error in variational autoencoders
@@ -90,154 +122,72 @@ class ContinuousSpins(VisibleDistribution):
         | https://arxiv.org/abs/1907.06845
 
     Example:
-        >>> pixels = ContinuousSpins(2)
-        >>> pixels.log_prob(torch.tensor([0.5, 1.0]), torch.tensor([0.0, 3.0]))
+        >>> SpinContinuousBernoulli(torch.tensor([0.0, 3.0])).mean
+        tensor([0.0000, 0.6716])
+    """
+
+    has_rsample = True
+
+    def __init__(self, activation: Tensor) -> None:
+        self.activation = activation
+        super().__init__(activation.shape)
+
+    @property
+    def mean(self) -> Tensor:
+        return langevin(self.activation)
+
+    @property
+    def variance(self) -> Tensor:
+        return _langevin_slope(self.activation)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        a = self.activation
+        return a * value.to(a.dtype) - log_normalizer(a)
+
+    def entropy(self) -> Tensor:
+        return differential_entropy(self.activation)
+
+    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
+        a = self._spread(self.activation, sample_shape)
+        return _above(a, uniform_like(a, generator))
+
+    def rsample(
+        self, sample_shape: Shape = (), generator: torch.Generator | None = None
+    ) -> Tensor:
+        a = self._spread(self.activation, sample_shape)
+        return cast(Tensor, _Above.apply(a, uniform_like(a, generator)))
+
+    def expand(self, batch_shape: Shape, _instance: object = None) -> SpinContinuousBernoulli:
+        return SpinContinuousBernoulli(self.activation.expand(torch.Size(batch_shape)))
+
+
+class ContinuousSpins(Units):
+    r"""Independent units with values in [-1, 1], such as gray pixels.
+
+    .. math::
+        p(v_i \mid a) = \frac{a_i}{2 \sinh a_i} \, e^{a_i v_i}
+
+    It is a density on [-1, 1] (see `SpinContinuousBernoulli`).
+
+    Arguments:
+        num_units: The number of units.
+
+    Raises:
+        ValueError: If the number is not a positive integer.
+
+    Example:
+        >>> pixels = ContinuousSpins(2)(torch.tensor([0.0, 3.0]))
+        >>> pixels.log_prob(torch.tensor([0.5, 1.0]))
         tensor(0.4079)
-        >>> pixels.mean(torch.tensor([0.0, 3.0]))
+        >>> pixels.mean
         tensor([0.0000, 0.6716])
     """
 
     def __init__(self, num_units: int) -> None:
         super().__init__(num_units, num_parameters=num_units)
 
-    def unit_log_prob(self, values: Tensor, parameters: Tensor) -> Tensor:
-        self._check_values(values)
-        self._check_parameters(parameters)
-        return parameters * values.to(parameters.dtype) - log_normalizer(parameters)
-
-    @torch.no_grad()
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        self._check_parameters(parameters)
-        # Below the machine precision the density is flat, and zero could not be divided by.
-        x = parameters.abs().clamp_(min=torch.finfo(parameters.dtype).eps)
-        tail = uniform_like(parameters, generator).mul_((-2 * x).expm1_()).log1p_()
-        draws = tail.div_(x).add_(1).clamp_(min=-1)
-        return draws.mul_(torch.ones_like(x).copysign_(parameters))  # torch.where is slower
-
-    def mean(self, parameters: Tensor) -> Tensor:
-        self._check_parameters(parameters)
-        return langevin(parameters)
-
-
-class DiscretizedLogistic(VisibleDistribution):
-    r"""Independent units with L gray levels, each the bin of a logistic variable.
-
-    .. math::
-        P(l \mid m, s) = \sigma\left(\frac{v_l + d - m}{s}\right)
-        - \sigma\left(\frac{v_l - d - m}{s}\right), \quad
-        v_l = \frac{2 l}{L - 1} - 1, \quad d = \frac{1}{L - 1}
-
-    The bins of the lowest and the highest level take the tails, so that the probabilities of the
-    levels l = 0, ..., L - 1 sum to one. The parameters of a layer are the locations m of all
-    units, then the log-scales log s of all units.
-
-    Values must be on the grid :math:`v_l`. Another one counts as the level nearest to it, and no
-    gradient reaches the values. Dequantized pixels, 2 (l + u) / L - 1 with u uniform in [0, 1),
-    would land on wrong levels.
-
-    Arguments:
-        num_units: The number of units.
-        num_levels: The number of levels L.
-        min_log_scale: The least log-scale. A lower one is taken for this one and gets no
-            gradient, nor does one above 20, where all is in the outermost levels.
-
-    Raises:
-        ValueError: If a number is not a positive integer, there are fewer than 2 levels, or the
-            least log-scale is not below 20.
-
-    References:
-        | Improving variational inference with inverse autoregressive flow (Kingma et al., 2016)
-        | https://arxiv.org/abs/1606.04934
-        | PixelCNN++: improving the PixelCNN with discretized logistic mixture likelihood and
-          other modifications (Salimans, Karpathy, Chen, Kingma, 2017)
-        | https://arxiv.org/abs/1701.05517
-
-    Example:
-        >>> pixels = DiscretizedLogistic(num_units=1, num_levels=4)
-        >>> levels = torch.linspace(-1, 1, 4).unsqueeze(-1)
-        >>> pixels.log_prob(levels, torch.tensor([0.2, -1.0])).exp()
-        tensor([0.0866, 0.2807, 0.4132, 0.2195])
-        >>> pixels.mean(torch.tensor([0.2, -1.0]))
-        tensor([0.1770])
-    """
-
-    num_levels: int
-    min_log_scale: float
-
-    def __init__(self, num_units: int, num_levels: int = 256, min_log_scale: float = -7.0) -> None:
-        super().__init__(num_units, num_parameters=2 * check_positive("num_units", num_units))
-        if check_positive("num_levels", num_levels) < 2:
-            raise ValueError(f"num_levels must be at least 2, got {num_levels}")
-        if not -math.inf < min_log_scale < _MAX_LOG_SCALE:
-            raise ValueError(
-                f"min_log_scale must be finite and below {_MAX_LOG_SCALE}, got {min_log_scale}"
-            )
-        self.num_levels = num_levels
-        self.min_log_scale = min_log_scale
-
-    def unit_log_prob(self, values: Tensor, parameters: Tensor) -> Tensor:
-        self._check_values(values)
-        location, rate = self._location_and_rate(parameters)
-        top = self.num_levels - 1
-        level = ((values.to(parameters.dtype) + 1) * (top / 2)).round().clamp(0, top)
-        not_lowest, not_highest = level.clamp(max=1), (top - level).clamp(max=1)
-        # Edges are odd or even integers, hence exact: adjacent bins share theirs bit by bit.
-        edge = 2 * level - self.num_levels
-        below_upper = logsigmoid((edge + 2 - location) * rate)
-        above_lower = logsigmoid((location - edge) * rate)
-        # sigmoid(x) - sigmoid(y) = sigmoid(x) sigmoid(-y) (1 - exp(y - x)), without cancellation.
-        inside = torch.log(-torch.expm1(-2 * rate))
-        return (
-            not_highest * below_upper
-            + not_lowest * above_lower
-            + not_lowest * not_highest * inside
-        )
-
-    @torch.no_grad()
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        location, rate = self._location_and_rate(parameters)
-        # The margin keeps a uniform draw of exactly 0 from an infinitely far tail.
-        margin = torch.finfo(parameters.dtype).eps / 2
-        logistic = torch.logit(uniform_like(location, generator), eps=margin)
-        top = self.num_levels - 1
-        level = ((location + logistic / rate + top) / 2).round().clamp(0, top)
-        return level * (2 / top) - 1
-
-    def mean(self, parameters: Tensor) -> Tensor:
-        r"""Returns the exact mean of each unit, differentiable in the parameters.
-
-        .. math::
-            E[v] = -1 + \frac{2}{L - 1} \sum_{l=1}^{L-1} P(\text{level} \ge l)
-
-        The sum runs over the levels one after the other: the memory is that of a few layers
-        where no gradient is recorded, and of all levels where it is.
-
-        Arguments:
-            parameters: The output of the network, of shape (*, num_parameters).
-
-        Returns:
-            The means, of shape (*, num_units).
-
-        Raises:
-            ValueError: If the last dimension has another size.
-        """
-        location, rate = self._location_and_rate(parameters)
-        level = torch.zeros_like(location)
-        for edge in range(2 - self.num_levels, self.num_levels, 2):
-            level = level + torch.sigmoid((location - edge) * rate)
-        return level * (2 / (self.num_levels - 1)) - 1
-
-    def extra_repr(self) -> str:
-        r"""Returns what `repr` shows of the settings."""
-        settings = f"num_levels={self.num_levels}, min_log_scale={self.min_log_scale}"
-        return f"{super().extra_repr()}, {settings}"
-
-    def _location_and_rate(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Returns the locations and the inverse scales, in units of half a level."""
-        self._check_parameters(parameters)
-        location, log_scale = parameters.chunk(2, dim=-1)
-        log_scale = log_scale.clamp(self.min_log_scale, _MAX_LOG_SCALE)
-        return (self.num_levels - 1) * location, torch.exp(-log_scale) / (self.num_levels - 1)
+    def _distribution(self, activations: Tensor) -> Distribution:
+        return IndependentUnits(SpinContinuousBernoulli(activations))
 
 
 class _LogNormalizer(Function):
@@ -258,8 +208,8 @@ class _LogNormalizer(Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad * langevin(*ctx.saved_tensors)
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return grad_outputs[0] * langevin(*ctx.saved_tensors)
 
 
 class _Langevin(Function):
@@ -283,8 +233,77 @@ class _Langevin(Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad * _langevin_slope(*ctx.saved_tensors)
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return grad_outputs[0] * _langevin_slope(*ctx.saved_tensors)
+
+
+class _Entropy(Function):
+    r"""The differential entropy, whose slope is -a L'(a)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(parameters: Tensor) -> Tensor:
+        # As in the log-normalizer, less the x that would cancel: 1 - 2x / (e^2x - 1) remains.
+        x = parameters.abs().clamp(min=torch.finfo(parameters.dtype).tiny)
+        t = torch.tanh(x)
+        log = (t + 1).mul_(x).reciprocal_().mul_(t).log_().add_(math.log(2) + 1)
+        return log.sub_(2 * x / torch.expm1(2 * x))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        a: Tensor = ctx.saved_tensors[0]
+        return -grad_outputs[0] * a * _langevin_slope(a)
+
+
+def _above(parameters: Tensor, uniform: Tensor) -> Tensor:
+    r"""Returns values above which spins are with probabilities u (below, where a < 0)."""
+    # Below the machine precision the density is flat, and zero could not be divided by.
+    x = parameters.abs().clamp_(min=torch.finfo(parameters.dtype).eps)
+    tail = uniform.mul((-2 * x).expm1_()).log1p_()
+    draws = tail.div_(x).add_(1).clamp_(min=-1)
+    return draws.mul_(torch.ones_like(x).copysign_(parameters))  # torch.where is slower
+
+
+class _Above(Function):
+    r"""What `_above` says, differentiable in the parameters."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(parameters: Tensor, uniform: Tensor) -> Tensor:
+        return _above(parameters, uniform)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], output)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        return grad_outputs[0] * _draw_slope(*ctx.saved_tensors), None
+
+
+def _draw_slope(parameters: Tensor, draws: Tensor) -> Tensor:
+    r"""Returns the derivative of draws in their parameters, at a fixed value of the tail."""
+    # Both signs are alike, so that a density that rises is all that has to be looked at.
+    x, v = parameters.abs(), draws * torch.ones_like(draws).copysign(parameters)
+    small = x < _SLOPE_CROSSOVER
+    near = _draw_slope_series(torch.where(small, x, 0.0), v)
+    x = torch.where(small, 1.0, x)
+    far = (2 * torch.expm1(-x * (1 + v)) / torch.expm1(-2 * x) - (1 + v)) / x
+    return torch.where(small, near, far)
+
+
+def _draw_slope_series(a: Tensor, v: Tensor) -> Tensor:
+    r"""Returns the slope for small a >= 0, by the first five Bernoulli polynomials it has."""
+    q = 1 - v.square()
+    fourth = q * (q + 2) / 720
+    third = v * (3 * q + 4) / 360
+    return q * (((fourth * a + third) * a - q / 24) * a - v / 6) * a + q / 2
 
 
 def _langevin_slope(parameters: Tensor) -> Tensor:

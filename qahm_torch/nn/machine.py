@@ -6,38 +6,43 @@ __all__ = ["HelmholtzMachine", "hide"]
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from qahm_torch.ising import Samples
-from qahm_torch.nn.belief import BeliefNetwork, Draw
+from qahm_torch.nn.belief import BeliefNetwork
+from qahm_torch.nn.distributions import Joint, draw, uniform_like
+from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.nn.prior import Prior
-from qahm_torch.nn.units import Concatenated, OneHot
+from qahm_torch.nn.recognition import Draw, Recognition
+from qahm_torch.nn.units import Concatenated, OneHot, Units
 
 # Importance sampling is cut into pieces of about so many rows, which fit into the cache.
 ROWS_PER_CHUNK = 20_000
 
 
-class HelmholtzMachine(nn.Module):
-    r"""A deep generative model with a Boltzmann machine as its deepest layer.
+class HelmholtzMachine(AtomicLoading):
+    r"""A deep generative model with a prior, such as a Boltzmann machine, as its deepest layer.
 
     .. math::
         p(v, u_1, \dots, u_L) = p(v | u_1) \cdots p(u_{L-1} | u_L) \, p(u_L),
 
     where the generator gives the conditionals and the prior :math:`p(u_L)`. The recognition
-    network :math:`q(u_1, \dots, u_L | v)` runs the other way and proposes hidden states of data.
+    :math:`q(u_1, \dots, u_L | v)` runs the other way and proposes hidden states of data.
 
     Shapes: visible states are (*, N_visible). A unit that is not known, such as the class of a
-    picture to be classified, is 0 in what the recognition network sees.
+    picture to be classified, is 0 in what the recognition sees. A method that draws does so from
+    its `generator` alone, on the device of the machine, if it is given one.
 
     Arguments:
-        recognition: The network from data to the deepest layer.
+        recognition: Whatever draws hidden states of data, such as a `BeliefNetwork`.
         generator: The network from the deepest layer to data.
-        prior: The layer over the deepest units, such as a `QuantumPriorLayer`.
+        prior: The law of the deepest units, such as a `QuantumPriorLayer`.
 
     Raises:
-        ValueError: If the widths of the three do not fit each other.
+        ValueError: If the states of the three do not fit each other.
 
     References:
         | Opportunities and challenges for quantum-assisted machine learning in near-term quantum
@@ -53,12 +58,13 @@ class HelmholtzMachine(nn.Module):
         torch.Size([5, 6])
     """
 
-    def __init__(self, recognition: BeliefNetwork, generator: BeliefNetwork, prior: Prior):
+    def __init__(self, recognition: Recognition, generator: BeliefNetwork, prior: Prior):
         super().__init__()
         if recognition.widths != generator.widths[::-1]:
             raise ValueError(
-                f"the widths of the recognition network {list(recognition.widths)} are not those "
-                f"of the generator {list(generator.widths)} backwards"
+                f"the states of the recognition, data first, have widths "
+                f"{list(recognition.widths)}, but those of the generator have "
+                f"{list(generator.widths[::-1])}"
             )
         if prior.num_visible != generator.widths[0]:
             raise ValueError(
@@ -72,9 +78,10 @@ class HelmholtzMachine(nn.Module):
     @property
     def num_classes(self) -> int:
         r"""The number of class units, which come last among the visible units; 0 if none."""
-        output = self.generator.output
-        parts = list(output.parts) if isinstance(output, Concatenated) else [output]
-        return parts[-1].num_units if isinstance(parts[-1], OneHot) else 0
+        output: Units = self.generator.output
+        if isinstance(output, Concatenated):
+            output = cast(Units, output.parts[-1])
+        return output.num_units if isinstance(output, OneHot) else 0
 
     @property
     def num_pixels(self) -> int:
@@ -101,55 +108,78 @@ class HelmholtzMachine(nn.Module):
         prior = self.prior.log_prob(states[-1], negative)
         return prior + self.generator.log_prob(states[::-1], observed)
 
-    def infer(self, visible: Tensor, num_particles: int) -> Draw:
+    def infer(
+        self, visible: Tensor, num_particles: int, *, generator: torch.Generator | None = None
+    ) -> Draw:
         r"""Returns hidden states [u_1, ..., deepest] of shape (K, *, width) and log q (K, *)."""
-        visible = visible.to(next(self.recognition.parameters()))
-        return self.recognition.draw(visible.expand(num_particles, *visible.shape))
+        visible = visible.to(self._like)
+        return self.recognition.draw(visible.expand(num_particles, *visible.shape), generator)
 
-    def log_weights(self, visible: Tensor, num_particles: int) -> Tensor:
+    def log_weights(
+        self, visible: Tensor, num_particles: int, *, generator: torch.Generator | None = None
+    ) -> Tensor:
         r"""Returns :math:`\log p(v, u^k) - \log q(u^k | v)` for K draws, of shape (K, *)."""
-        states, log_q = self.infer(visible, num_particles)
-        v = visible.to(log_q).expand(num_particles, *visible.shape)
+        states, log_q = self.infer(visible, num_particles, generator=generator)
+        v = visible.to(self._like).expand(num_particles, *visible.shape)
         return self.log_joint([v, *states]) - log_q
 
-    def log_prob(self, visible: Tensor, num_particles: int) -> Tensor:
+    def log_prob(
+        self, visible: Tensor, num_particles: int, *, generator: torch.Generator | None = None
+    ) -> Tensor:
         r"""Returns an estimate of :math:`\log p(v)` in nats, of shape (*), by importance sampling.
 
         :math:`\log \frac1K \sum_k p(v, u^k) / q(u^k | v)` is below log p(v) on average, by a bias
-        that vanishes as K grows, given log Z; the error of `prior.log_z` adds to it.
+        that vanishes as K grows, given log Z; the error of a prior's estimate of it adds to that.
+
+        Arguments:
+            visible: Visible states of shape (*, N_visible).
+            num_particles: The number of hidden states K per row.
+            generator: The source of randomness.
+
+        Raises:
+            ValueError: If there is no particle.
 
         References:
             | Importance weighted autoencoders (Burda et al., 2015)
             | https://arxiv.org/abs/1509.00519
         """
-        rows = max(1, visible[..., 0].numel())
-        chunk = max(1, min(num_particles, ROWS_PER_CHUNK // rows))
-        total = None
-        for start in range(0, num_particles, chunk):
-            weights = self.log_weights(visible, min(chunk, num_particles - start))
-            part = torch.logsumexp(weights, 0)
-            total = part if total is None else torch.logaddexp(total, part)
-        assert total is not None
-        return total - math.log(num_particles)
+        if num_particles < 1:
+            raise ValueError(f"num_particles is {num_particles}, but at least 1 is needed")
+        chunk = max(1, ROWS_PER_CHUNK // max(1, visible[..., 0].numel()))
+        sizes = [min(chunk, num_particles - k) for k in range(0, num_particles, chunk)]
+        totals = [self._log_sum_weights(visible, size, generator) for size in sizes]
+        return torch.stack(totals).logsumexp(0) - math.log(num_particles)
 
     @torch.no_grad()
-    def dream(self, num_samples: int) -> list[Tensor]:
+    def dream(self, num_samples: int, *, generator: torch.Generator | None = None) -> list[Tensor]:
         r"""Returns states drawn from the model, [deepest, ..., u_1, v], each (n, width)."""
-        deepest = self.prior.to_visible(self.prior.sample(num_samples))
-        return [deepest, *self.generator.sample(deepest)]
+        deepest = self.prior.to_visible(self.prior.sample(num_samples, generator=generator))
+        deepest = deepest.to(self._like)
+        return [deepest, *self.generator.sample(deepest, generator)]
 
-    def generate(self, num_samples: int) -> Tensor:
+    def generate(self, num_samples: int, *, generator: torch.Generator | None = None) -> Tensor:
         r"""Returns visible states drawn from the model, of shape (n, N_visible)."""
-        return self.dream(num_samples)[-1]
+        return self.dream(num_samples, generator=generator)[-1]
 
     @torch.no_grad()
-    def reconstruct(self, visible: Tensor, depth: int | None = None, num_draws: int = 1) -> Tensor:
+    def reconstruct(
+        self,
+        visible: Tensor,
+        depth: int | None = None,
+        num_draws: int = 1,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         r"""Returns the mean of the visible units after a trip into the machine and back.
+
+        Of visible units that have no exact mean, each trip brings a draw (see
+        `BeliefNetwork.mean`).
 
         Arguments:
             visible: Visible states of shape (*, N_visible).
             depth: The hidden layer at which to turn round, 1 for the first; None for the deepest.
             num_draws: The number of trips to average over; each draws its own hidden states.
+            generator: The source of randomness.
 
         Raises:
             ValueError: If there is no hidden layer of that depth.
@@ -158,14 +188,20 @@ class HelmholtzMachine(nn.Module):
         depth = num_hidden if depth is None else depth
         if not 1 <= depth <= num_hidden:
             raise ValueError(f"depth is {depth}, but hidden layers are 1 to {num_hidden}")
-        state = self.infer(visible, num_draws).states[depth - 1]
+        state = self.infer(visible, num_draws, generator=generator).states[depth - 1]
         for k in range(num_hidden - depth, num_hidden - 1):
-            activations = self.generator.activations(k, state)
-            state = self.generator.units[k].sample(activations)  # type: ignore[operator]
-        return self.generator.mean(state).mean(0)
+            state = draw(self.generator.conditional(k, state), generator)
+        return self.generator.mean(state, generator).mean(0)
 
     @torch.no_grad()
-    def complete(self, visible: Tensor, mask: Tensor, num_particles: int = 64) -> Tensor:
+    def complete(
+        self,
+        visible: Tensor,
+        mask: Tensor,
+        num_particles: int = 64,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         r"""Returns visible states in which what is not observed has been filled in.
 
         Hidden states are proposed from the observed units and one of K is chosen by its
@@ -176,19 +212,35 @@ class HelmholtzMachine(nn.Module):
             visible: Visible states of shape (*, N_visible); unobserved values do not matter.
             mask: True where a unit is observed, broadcastable to `visible`.
             num_particles: The number of proposals K.
+            generator: The source of randomness.
+
+        Raises:
+            ValueError: If visible units depend on each other, so that unobserved ones cannot be
+                left out of the weights.
         """
-        visible = visible.to(self.prior.h)
+        if self.generator.output.is_sequential:
+            raise ValueError(
+                f"the output is {_kind(self.generator.output)}, with units that depend on those "
+                "before them, but completion needs independent ones given the first hidden layer"
+            )
+        visible = visible.to(self._like)
         mask = mask.expand(visible.shape)
-        states, log_w = self._weigh_observed(visible, mask, num_particles)
-        first = states[0].movedim(0, -2)
-        chosen = torch.distributions.Categorical(logits=log_w.movedim(0, -1)).sample()
-        index = chosen[..., None, None].expand(*chosen.shape, 1, first.shape[-1])
-        last = len(self.generator.layers) - 1
-        parameters = self.generator.activations(last, first.gather(-2, index).squeeze(-2))
-        return torch.where(mask, visible, self.generator.output.sample(parameters))
+        states, log_w = self._weigh_observed(visible, mask, num_particles, generator)
+        # A draw with these log-weights, by Gumbel noise.
+        gumbel = -torch.log(-torch.log(uniform_like(log_w, generator)))
+        chosen = (log_w + gumbel).argmax(0, keepdim=True).unsqueeze(-1)
+        first = states[0].gather(0, chosen.expand(-1, *states[0].shape[1:])).squeeze(0)
+        filled = draw(self.generator.conditional(len(states) - 1, first), generator)
+        return torch.where(mask, visible, filled)
 
     @torch.no_grad()
-    def classify(self, visible: Tensor, num_particles: int = 64) -> Tensor:
+    def classify(
+        self,
+        visible: Tensor,
+        num_particles: int = 64,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         r"""Returns the probability of each class given the pixels, of shape (*, num_classes).
 
         .. math::
@@ -200,60 +252,102 @@ class HelmholtzMachine(nn.Module):
         Arguments:
             visible: Visible states (*, N_visible), whose class units are not looked at.
             num_particles: The number of hidden states K per row.
+            generator: The source of randomness.
 
         Raises:
             ValueError: If the machine has no class units.
         """
-        states, log_w = self._weigh_observed(visible, self._pixel_mask(), num_particles)
+        pixels = self._pixel_mask()
+        states, log_w = self._weigh_observed(visible, pixels, num_particles, generator)
         return (torch.softmax(log_w, 0).unsqueeze(-1) * self._classes(states[0])).sum(0)
 
     @torch.no_grad()
-    def read_out(self, visible: Tensor, num_particles: int = 64) -> Tensor:
+    def read_out(
+        self,
+        visible: Tensor,
+        num_particles: int = 64,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         r"""Returns the generator's class probabilities at what recognition sees in the pixels.
 
         .. math::
             \frac1K \sum_k p(c | u_1^k), \qquad u^k \sim q(u | x),
 
-        of shape (*, num_classes). It takes the recognition network at its word where `classify`
-        weighs its proposals by the model, whose few effective particles make that one noisier.
+        of shape (*, num_classes). It takes the recognition at its word where `classify` weighs its
+        proposals by the model, whose few effective particles make that one noisier.
 
         Arguments:
             visible: Visible states (*, N_visible), whose class units are not looked at.
             num_particles: The number of hidden states K per row.
+            generator: The source of randomness.
 
         Raises:
             ValueError: If the machine has no class units.
         """
-        seen = torch.where(self._pixel_mask(), visible.to(self.prior.h), 0.0)
-        return self._classes(self.infer(seen, num_particles).states[0]).mean(0)
+        seen = torch.where(self._pixel_mask(), visible.to(self._like), 0.0)
+        return self._classes(self.infer(seen, num_particles, generator=generator).states[0]).mean(
+            0
+        )
+
+    @property
+    def _like(self) -> Tensor:
+        r"""A tensor with the dtype and the device of the machine."""
+        return next(self.generator.parameters())
+
+    def _log_sum_weights(
+        self, visible: Tensor, num_particles: int, generator: torch.Generator | None
+    ) -> Tensor:
+        return self.log_weights(visible, num_particles, generator=generator).logsumexp(0)
 
     def _pixel_mask(self) -> Tensor:
         if self.num_classes == 0:
-            raise ValueError("the machine has no class units: its output does not end with OneHot")
-        units = torch.arange(self.generator.widths[-1], device=self.prior.h.device)
+            raise ValueError(
+                f"the output is {_kind(self.generator.output)}, but class units need one that is "
+                "OneHot or ends with it"
+            )
+        units = torch.arange(self.generator.widths[-1], device=self._like.device)
         return units < self.num_pixels
 
     def _classes(self, first: Tensor) -> Tensor:
-        return (self.generator.mean(first)[..., self.num_pixels :] + 1) / 2
+        r"""Returns the probabilities of the classes given states of the first hidden layer."""
+        visible = self.generator.conditional(len(self.generator.layers) - 1, first)
+        classes = visible.parts[-1] if isinstance(visible, Joint) else visible
+        return (classes.mean + 1) / 2
 
     def _weigh_observed(
-        self, visible: Tensor, mask: Tensor, num_particles: int
+        self,
+        visible: Tensor,
+        mask: Tensor,
+        num_particles: int,
+        generator: torch.Generator | None,
     ) -> tuple[list[Tensor], Tensor]:
-        seen = torch.where(mask, visible.to(self.prior.h), 0.0)
-        states, log_q = self.infer(seen, num_particles)
+        seen = torch.where(mask, visible.to(self._like), 0.0)
+        states, log_q = self.infer(seen, num_particles, generator=generator)
         v = seen.expand(num_particles, *seen.shape)
         return states, self.log_joint([v, *states], observed=mask) - log_q
 
 
-def hide(visible: Tensor, num_pixels: int, probability: float) -> Tensor:
+def hide(
+    visible: Tensor,
+    num_pixels: int,
+    probability: float,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     r"""Returns visible states in which the class units of random rows are 0, that is, unknown.
 
     Arguments:
         visible: Visible states of shape (*, N_visible).
         num_pixels: The number of units before the class units.
         probability: The probability that a row's class is hidden.
+        generator: The source of randomness, on the device of the states.
     """
-    keep = torch.rand(visible.shape[:-1], device=visible.device) >= probability
+    keep = uniform_like(visible[..., 0], generator) >= probability
     seen = visible.clone()
     seen[..., num_pixels:].mul_(keep.unsqueeze(-1))
     return seen
+
+
+def _kind(units: Units) -> str:
+    return type(units).__name__

@@ -1,191 +1,168 @@
-r"""Conditional distributions of a layer of units, given the output of the network in front."""
+r"""Layers of units, as distributions given the output of the network in front."""
 
 from __future__ import annotations
 
 __all__ = [
     "Concatenated",
     "OneHot",
+    "SpinBernoulli",
+    "SpinOneHot",
     "Spins",
-    "VisibleDistribution",
+    "Units",
     "check_positive",
-    "uniform_like",
 ]
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn.functional import log_softmax, logsigmoid
 
+from qahm_torch.nn.distributions import (
+    IndependentUnits,
+    Joint,
+    LayerDistribution,
+    SeededDistribution,
+    Shape,
+    logistic_like,
+    uniform_like,
+)
 
-class VisibleDistribution(nn.Module, ABC):
-    r"""A distribution of a layer of units, independent of each other given a network's output.
+
+class Units(nn.Module, ABC):
+    r"""A layer of units, whose distribution is set by the output of the network in front.
 
     .. math::
-        \log p(v \mid a) = \sum_i \log p(v_i \mid a)
+        a \mapsto p(v \mid a)
 
-    Values and parameters broadcast over their leading dimensions. What comes back has the
-    dtype and the device of the parameters. A subclass whose units depend on each other (see
-    `OneHot`) splits its log-probability into one term per unit.
+    Called with activations a of shape (*, num_parameters), it returns a torch distribution with
+    batch shape (*) and event shape (num_units,). Draws and log-probabilities have the dtype and
+    the device of the activations. Values broadcast against the batch, and are not checked.
 
     Arguments:
         num_units: The number of units in the layer.
         num_parameters: The number of outputs that the network in front must have.
 
     Raises:
-        ValueError: If either number is not a positive integer.
+        ValueError: If either number is not a positive integer; when called, if the last dimension
+            of the activations has another size.
 
     Example:
-        A subclass says what one unit does:
+        A subclass says what the activations do:
 
-        >>> import math
-        >>> class UnitGaussian(VisibleDistribution):
+        >>> from torch.distributions import Independent, Laplace
+        >>> class LaplaceUnits(Units):
         ...     def __init__(self, num_units):
         ...         super().__init__(num_units, num_parameters=num_units)
         ...
-        ...     def unit_log_prob(self, values, parameters):
-        ...         return -0.5 * ((values - parameters) ** 2 + math.log(2 * math.pi))
-        ...
-        ...     def sample(self, parameters, generator=None):
-        ...         return torch.normal(parameters.detach(), 1.0, generator=generator)
-        ...
-        ...     def mean(self, parameters):
-        ...         return parameters
-        >>> UnitGaussian(2).log_prob(torch.zeros(3, 2), torch.zeros(2))
-        tensor([-1.8379, -1.8379, -1.8379])
+        ...     def _distribution(self, activations):
+        ...         return Independent(Laplace(activations, 1.0), 1, validate_args=False)
+        >>> LaplaceUnits(2)(torch.zeros(3, 2)).log_prob(torch.ones(2))
+        tensor([-3.3863, -3.3863, -3.3863])
     """
 
     num_units: int
     num_parameters: int
+
+    is_sequential: bool = False
+    r"""Whether units depend on those before them, so that none of these can be left unknown."""
 
     def __init__(self, num_units: int, num_parameters: int) -> None:
         super().__init__()
         self.num_units = check_positive("num_units", num_units)
         self.num_parameters = check_positive("num_parameters", num_parameters)
 
-    @abstractmethod
-    def unit_log_prob(self, values: Tensor, parameters: Tensor) -> Tensor:
-        r"""Returns the log-probability, or log-density, unit by unit.
-
-        Arguments:
-            values: The values of the units, of shape (*, num_units).
-            parameters: The output of the network, of shape (*, num_parameters).
-
-        Returns:
-            The terms in nats, of shape (*, num_units).
-
-        Raises:
-            ValueError: If a last dimension has another size.
-        """
-
-    def log_prob(self, values: Tensor, parameters: Tensor) -> Tensor:
-        r"""Returns the log-probability, or log-density, summed over the units.
-
-        Arguments:
-            values: The values of the units, of shape (*, num_units).
-            parameters: The output of the network, of shape (*, num_parameters).
-
-        Returns:
-            The log-probabilities in nats, of shape (*).
-
-        Raises:
-            ValueError: If a last dimension has another size.
-        """
-        return self.unit_log_prob(values, parameters).sum(-1)
+    def forward(self, activations: Tensor) -> Distribution:
+        r"""Returns the distribution of the layer, given activations (*, num_parameters)."""
+        if activations.shape[-1:] != (self.num_parameters,):
+            raise ValueError(
+                f"activations have shape {tuple(activations.shape)}, but the last dimension of "
+                f"those of {type(self).__name__} is {self.num_parameters} here"
+            )
+        return self._distribution(activations)
 
     @abstractmethod
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        r"""Draws one value of each unit; no gradient flows.
-
-        Arguments:
-            parameters: The output of the network, of shape (*, num_parameters).
-            generator: The source of randomness, on the device of the parameters.
-
-        Returns:
-            The draws, of shape (*, num_units).
-
-        Raises:
-            ValueError: If the last dimension has another size.
-        """
-
-    @abstractmethod
-    def mean(self, parameters: Tensor) -> Tensor:
-        r"""Returns the exact mean of each unit, differentiable in the parameters.
-
-        Arguments:
-            parameters: The output of the network, of shape (*, num_parameters).
-
-        Returns:
-            The means, of shape (*, num_units).
-
-        Raises:
-            ValueError: If the last dimension has another size.
-        """
+    def _distribution(self, activations: Tensor) -> Distribution:
+        r"""Returns the distribution, given activations whose last dimension is right."""
 
     def extra_repr(self) -> str:
         r"""Returns what `repr` shows of the settings."""
         return f"num_units={self.num_units}, num_parameters={self.num_parameters}"
 
-    def _check_values(self, values: Tensor) -> None:
-        _check_last("values", values, self.num_units)
 
-    def _check_parameters(self, parameters: Tensor) -> None:
-        _check_last("parameters", parameters, self.num_parameters)
-
-
-class Spins(VisibleDistribution):
-    r"""Independent spins of +-1.
+class SpinBernoulli(SeededDistribution):
+    r"""Single spins of +-1, which is torch's `Bernoulli` in the coding of spins.
 
     .. math::
-        p(s_i \mid a) = \frac{e^{a_i s_i}}{2 \cosh a_i} = \sigma(2 a_i s_i)
+        p(s \mid a) = \frac{e^{a s}}{2 \cosh a} = \sigma(2 a s)
 
-    The values are +-1. Between these the log-probability is that of the right-hand side, so the
-    gradient with respect to a relaxed spin is that of this extension, not of the left-hand side.
+    Between +1 and -1 the log-probability is that of the right-hand side, so the gradient with
+    respect to a relaxed spin is that of this extension, not of the left-hand side.
+
+    Given a temperature, `rsample` draws relaxed spins, of the binary concrete distribution on
+    (-1, 1); their signs have the distribution above, and they tend to their signs as the
+    temperature tends to 0. The log-probability of a relaxed spin remains that of the extension:
+    it is not the density of the relaxed draws.
 
     Arguments:
-        num_units: The number of spins.
-
-    Raises:
-        ValueError: If the number is not a positive integer.
+        activation: The natural parameters a, of shape (*).
+        temperature: That of the relaxed draws; None for no such draws.
 
     References:
-        | Mean field theory for sigmoid belief networks (Saul, Jaakkola, Jordan, 1996)
-        | https://arxiv.org/abs/cs/9603102
+        | The concrete distribution: a continuous relaxation of discrete random variables
+          (Maddison, Mnih, Teh, 2016)
+        | https://arxiv.org/abs/1611.00712
 
     Example:
-        >>> spins = Spins(2)
-        >>> spins.log_prob(torch.tensor([1.0, -1.0]), torch.tensor([0.0, 1.0]))
-        tensor(-2.8201)
-        >>> spins.mean(torch.tensor([0.0, 1.0]))
+        >>> SpinBernoulli(torch.tensor([0.0, 1.0])).mean
         tensor([0.0000, 0.7616])
     """
 
-    def __init__(self, num_units: int) -> None:
-        super().__init__(num_units, num_parameters=num_units)
+    def __init__(self, activation: Tensor, temperature: float | None = None) -> None:
+        self.activation = activation
+        self.temperature = temperature
+        self.has_rsample = temperature is not None
+        super().__init__(activation.shape)
 
-    def unit_log_prob(self, values: Tensor, parameters: Tensor) -> Tensor:
-        self._check_values(values)
-        self._check_parameters(parameters)
+    @property
+    def mean(self) -> Tensor:
+        return torch.tanh(self.activation)
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.cosh(self.activation).square().reciprocal()
+
+    def log_prob(self, value: Tensor) -> Tensor:
         # Doubling the values keeps one multiplication out of the backward pass.
-        return logsigmoid(parameters * (2 * values.to(parameters.dtype)))
+        return logsigmoid(self.activation * (2 * value.to(self.activation.dtype)))
 
-    @torch.no_grad()
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        self._check_parameters(parameters)
+    def entropy(self) -> Tensor:
+        a = 2 * self.activation
+        return -torch.sigmoid(a) * logsigmoid(a) - torch.sigmoid(-a) * logsigmoid(-a)
+
+    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
+        a = self._spread(self.activation, sample_shape)
         # Up where u < sigmoid(2a). The sign costs less than a comparison and its conversion, and
         # that of -0 is negative, so that a draw of sigmoid(2a) itself counts as not below it.
-        below = uniform_like(parameters, generator).sub_(torch.sigmoid(2 * parameters)).neg_()
+        below = uniform_like(a, generator).sub_(torch.sigmoid(2 * a)).neg_()
         return torch.ones_like(below).copysign_(below)
 
-    def mean(self, parameters: Tensor) -> Tensor:
-        self._check_parameters(parameters)
-        return torch.tanh(parameters)
+    def rsample(
+        self, sample_shape: Shape = (), generator: torch.Generator | None = None
+    ) -> Tensor:
+        if self.temperature is None:
+            return super().rsample(sample_shape, generator)
+        a = self._spread(self.activation, sample_shape)
+        return torch.tanh((a + logistic_like(a, generator) / 2) / self.temperature)
+
+    def expand(self, batch_shape: Shape, _instance: object = None) -> SpinBernoulli:
+        return SpinBernoulli(self.activation.expand(torch.Size(batch_shape)), self.temperature)
 
 
-class OneHot(VisibleDistribution):
-    r"""One class out of many, coded as spins: +1 at the class and -1 at the rest.
+class SpinOneHot(LayerDistribution):
+    r"""One class out of many as spins, which is torch's `OneHotCategorical` in their coding.
 
     .. math::
         \log p(s \mid a) = \sum_i \frac{s_i + 1}{2} \log \operatorname{softmax}(a)_i
@@ -193,57 +170,150 @@ class OneHot(VisibleDistribution):
     The term of a unit is zero unless the unit is +1, so that a sum over some of the units is
     the log-probability of the class where the class is among them, and zero where it is not.
 
-    Arguments:
-        num_units: The number of classes.
+    Given a temperature, `rsample` draws relaxed classes, 2 x - 1 of the concrete distribution.
 
-    Raises:
-        ValueError: If the number is not a positive integer.
+    Arguments:
+        logits: The activations a, of shape (*, num_units).
+        temperature: That of the relaxed draws; None for no such draws.
 
     References:
         | A* sampling (Maddison, Tarlow, Minka, 2014), for the draw by Gumbel noise
         | https://arxiv.org/abs/1411.0030
+        | The concrete distribution: a continuous relaxation of discrete random variables
+          (Maddison, Mnih, Teh, 2016)
+        | https://arxiv.org/abs/1611.00712
 
     Example:
-        >>> classes = OneHot(3)
-        >>> classes.log_prob(torch.tensor([-1.0, 1.0, -1.0]), torch.zeros(3))
-        tensor(-1.0986)
-        >>> classes.mean(torch.zeros(3))
+        >>> SpinOneHot(torch.zeros(3)).mean
         tensor([-0.3333, -0.3333, -0.3333])
     """
 
-    def __init__(self, num_units: int) -> None:
-        super().__init__(num_units, num_parameters=num_units)
+    def __init__(self, logits: Tensor, temperature: float | None = None) -> None:
+        self.logits = logits
+        self.temperature = temperature
+        self.has_rsample = temperature is not None
+        super().__init__(logits.shape[:-1], logits.shape[-1:])
 
-    def unit_log_prob(self, values: Tensor, parameters: Tensor) -> Tensor:
-        self._check_values(values)
-        self._check_parameters(parameters)
-        return (values.to(parameters.dtype) + 1) / 2 * log_softmax(parameters, dim=-1)
+    @property
+    def mean(self) -> Tensor:
+        return 2 * torch.softmax(self.logits, dim=-1) - 1
 
-    @torch.no_grad()
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        self._check_parameters(parameters)
+    @property
+    def variance(self) -> Tensor:
+        p = torch.softmax(self.logits, dim=-1)
+        return 4 * p * (1 - p)
+
+    def unit_log_prob(self, values: Tensor) -> Tensor:
+        return (values.to(self.logits.dtype) + 1) / 2 * log_softmax(self.logits, dim=-1)
+
+    def entropy(self) -> Tensor:
+        log_p = log_softmax(self.logits, dim=-1)
+        return -(log_p.exp() * log_p).sum(-1)
+
+    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
+        logits = self._spread(self.logits, sample_shape)
         # Gumbel-max rather than torch.multinomial, whose check of its input synchronizes a GPU.
-        gumbel = uniform_like(parameters, generator).log_().neg_().log_().neg_()
-        winner = (parameters + gumbel).argmax(-1, keepdim=True)
-        return torch.full_like(parameters, -1.0).scatter_(-1, winner, 1.0)
+        winner = (logits + _gumbel_like(logits, generator)).argmax(-1, keepdim=True)
+        return torch.full_like(logits, -1.0).scatter_(-1, winner, 1.0)
 
-    def mean(self, parameters: Tensor) -> Tensor:
-        self._check_parameters(parameters)
-        return 2 * torch.softmax(parameters, dim=-1) - 1
+    def rsample(
+        self, sample_shape: Shape = (), generator: torch.Generator | None = None
+    ) -> Tensor:
+        if self.temperature is None:
+            return super().rsample(sample_shape, generator)
+        logits = self._spread(self.logits, sample_shape)
+        noisy = (logits + _gumbel_like(logits, generator)) / self.temperature
+        return 2 * torch.softmax(noisy, dim=-1) - 1
+
+    def expand(self, batch_shape: Shape, _instance: object = None) -> SpinOneHot:
+        shape = torch.Size(batch_shape) + self.event_shape
+        return SpinOneHot(self.logits.expand(shape), self.temperature)
 
 
-class Concatenated(VisibleDistribution):
-    r"""Several distributions side by side, such as the pixels of an image and then its class.
+class Spins(Units):
+    r"""Independent spins of +-1, with the activations for natural parameters.
+
+    .. math::
+        p(s_i \mid a) = \frac{e^{a_i s_i}}{2 \cosh a_i} = \sigma(2 a_i s_i)
+
+    Arguments:
+        num_units: The number of spins.
+        temperature: That of relaxed draws (see `SpinBernoulli`); None for no such draws.
+
+    Raises:
+        ValueError: If the number is not a positive integer, or the temperature is not positive.
+
+    References:
+        | Mean field theory for sigmoid belief networks (Saul, Jaakkola, Jordan, 1996)
+        | https://arxiv.org/abs/cs/9603102
+
+    Example:
+        >>> spins = Spins(2)(torch.tensor([0.0, 1.0]))
+        >>> spins.log_prob(torch.tensor([1.0, -1.0]))
+        tensor(-2.8201)
+        >>> spins.mean
+        tensor([0.0000, 0.7616])
+    """
+
+    temperature: float | None
+
+    def __init__(self, num_units: int, temperature: float | None = None) -> None:
+        super().__init__(num_units, num_parameters=num_units)
+        self.temperature = _check_temperature(temperature)
+
+    def _distribution(self, activations: Tensor) -> Distribution:
+        return IndependentUnits(SpinBernoulli(activations, self.temperature))
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}{_shown(self.temperature)}"
+
+
+class OneHot(Units):
+    r"""One class out of many, coded as spins: +1 at the class and -1 at the rest.
+
+    .. math::
+        \log p(s \mid a) = \sum_i \frac{s_i + 1}{2} \log \operatorname{softmax}(a)_i
+
+    Arguments:
+        num_units: The number of classes.
+        temperature: That of relaxed draws (see `SpinOneHot`); None for no such draws.
+
+    Raises:
+        ValueError: If the number is not a positive integer, or the temperature is not positive.
+
+    Example:
+        >>> classes = OneHot(3)(torch.zeros(3))
+        >>> classes.log_prob(torch.tensor([-1.0, 1.0, -1.0]))
+        tensor(-1.0986)
+        >>> classes.mean
+        tensor([-0.3333, -0.3333, -0.3333])
+    """
+
+    temperature: float | None
+
+    def __init__(self, num_units: int, temperature: float | None = None) -> None:
+        super().__init__(num_units, num_parameters=num_units)
+        self.temperature = _check_temperature(temperature)
+
+    def _distribution(self, activations: Tensor) -> Distribution:
+        return SpinOneHot(activations, self.temperature)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}{_shown(self.temperature)}"
+
+
+class Concatenated(Units):
+    r"""Several kinds of units side by side, such as the pixels of an image and then its class.
 
     .. math::
         \log p(v \mid a) = \sum_k \log p_k(v_k \mid a_k), \quad
         v = (v_1, v_2, \dots), \quad a = (a_1, a_2, \dots)
 
     Arguments:
-        parts: The distributions, in the order of their units and of their parameters.
+        parts: The units, in the order of their values and of their activations.
 
     Raises:
-        TypeError: If a part is not a `VisibleDistribution`.
+        TypeError: If a part is not `Units`.
         ValueError: If there is no part.
 
     References:
@@ -256,66 +326,51 @@ class Concatenated(VisibleDistribution):
         >>> digits = Concatenated([ContinuousSpins(64), OneHot(10)])
         >>> digits.num_units, digits.num_parameters
         (74, 74)
-        >>> digits.log_prob(-torch.ones(74), torch.zeros(74))
+        >>> digits(torch.zeros(74)).log_prob(-torch.ones(74))
         tensor(-44.3614)
     """
 
     parts: nn.ModuleList
 
-    def __init__(self, parts: Sequence[VisibleDistribution]) -> None:
+    def __init__(self, parts: Sequence[Units]) -> None:
         parts = list(parts)
         if not parts:
-            raise ValueError("parts must hold at least one distribution, got none")
+            raise ValueError("parts are [], but at least one layer of units is needed")
         for part in parts:
-            if not isinstance(part, VisibleDistribution):
-                raise TypeError(f"parts must be VisibleDistributions, got {part!r}")
+            if not isinstance(part, Units):
+                raise TypeError(f"a part is {part!r}, but parts are Units")
         super().__init__(
             num_units=sum(part.num_units for part in parts),
             num_parameters=sum(part.num_parameters for part in parts),
         )
         self.parts = nn.ModuleList(parts)
+        self.is_sequential = any(part.is_sequential for part in parts)
+        self._sizes = [part.num_parameters for part in parts]
 
-    def unit_log_prob(self, values: Tensor, parameters: Tensor) -> Tensor:
-        self._check_values(values)
-        pieces = values.split([part.num_units for part in self._distributions()], dim=-1)
-        split = zip(pieces, self._split(parameters), strict=True)
-        return torch.cat([part.unit_log_prob(piece, own) for piece, (part, own) in split], dim=-1)
-
-    @torch.no_grad()
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        split = self._split(parameters)
-        return torch.cat([part.sample(own, generator) for part, own in split], dim=-1)
-
-    def mean(self, parameters: Tensor) -> Tensor:
-        return torch.cat([part.mean(own) for part, own in self._split(parameters)], dim=-1)
-
-    def _distributions(self) -> list[VisibleDistribution]:
-        return cast(list[VisibleDistribution], list(self.parts))
-
-    def _split(self, parameters: Tensor) -> Iterator[tuple[VisibleDistribution, Tensor]]:
-        r"""Pairs each part with its own parameters."""
-        self._check_parameters(parameters)
-        parts = self._distributions()
-        sizes = [part.num_parameters for part in parts]
-        return zip(parts, parameters.split(sizes, dim=-1), strict=True)
-
-
-def uniform_like(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    r"""Returns uniform numbers of [0, 1), in the shape, dtype and device of a tensor."""
-    if generator is None:
-        return torch.rand_like(like)  # which torch.compile can trace at any shape
-    return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+    def _distribution(self, activations: Tensor) -> Distribution:
+        pieces = torch.split(activations, self._sizes, dim=-1)
+        return Joint([part(own) for part, own in zip(self.parts, pieces, strict=True)])
 
 
 def check_positive(name: str, number: int) -> int:
     r"""Returns a number of units or levels; raises ValueError if it is not a positive integer."""
     if not isinstance(number, int) or number < 1:
-        raise ValueError(f"{name} must be a positive integer, got {number!r}")
+        raise ValueError(f"{name} is {number!r}, but a positive integer is needed")
     return number
 
 
-def _check_last(name: str, tensor: Tensor, size: int) -> None:
-    if tensor.shape[-1:] != (size,):
+def _check_temperature(temperature: float | None) -> float | None:
+    if temperature is not None and not temperature > 0:
         raise ValueError(
-            f"the last dimension of {name} must be {size}, got shape {tuple(tensor.shape)}"
+            f"temperature is {temperature}, but relaxed draws need a positive one, or None for "
+            "no relaxed draws"
         )
+    return temperature
+
+
+def _shown(temperature: float | None) -> str:
+    return "" if temperature is None else f", temperature={temperature}"
+
+
+def _gumbel_like(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return uniform_like(like, generator).log_().neg_().log_().neg_()

@@ -1,8 +1,14 @@
-r"""What training minimizes."""
+r"""What training minimizes: objectives, one a file, and the losses that they are made of."""
 
-from qahm_torch.objectives.losses import (
+from qahm_torch.objectives.objective import Objective as Objective
+from qahm_torch.objectives.reweighted import (
     ReweightedLoss as ReweightedLoss,
+    ReweightedWakeSleep as ReweightedWakeSleep,
     reweighted_wake_loss as reweighted_wake_loss,
+)
+from qahm_torch.objectives.stages import Stages as Stages
+from qahm_torch.objectives.wake_sleep import (
+    WakeSleep as WakeSleep,
     sleep_loss as sleep_loss,
     wake_loss as wake_loss,
 )

@@ -1,47 +1,28 @@
-r"""Lightning modules, callbacks and runs."""
+r"""Lightning modules, callbacks and runs; the only room that imports Lightning, with `data`."""
 
 import qahm_torch.data  # noqa: F401  # says in one line what a broken Lightning needs
 from qahm_torch.training.callbacks import (
-    ChainDiagnostics,
-    CheckpointOnException,
-    LogPartitionMonitor,
-    SampleGrid,
-    TemperatureMonitor,
+    ChainDiagnostics as ChainDiagnostics,
+    CheckpointOnException as CheckpointOnException,
+    LogPartitionMonitor as LogPartitionMonitor,
+    TemperatureMonitor as TemperatureMonitor,
+)
+from qahm_torch.training.checkpoints import (
+    find_checkpoint as find_checkpoint,
+    read_checkpoint as read_checkpoint,
 )
 from qahm_torch.training.device_callbacks import (
-    ChainBreakMonitor,
-    DeviceTemperatureMonitor,
-    QPUBudget,
+    ChainBreakMonitor as ChainBreakMonitor,
+    DeviceTemperatureMonitor as DeviceTemperatureMonitor,
+    QPUBudget as QPUBudget,
 )
-from qahm_torch.training.maximum_likelihood import MaximumLikelihood
-from qahm_torch.training.prior_module import PriorModule, freeze
+from qahm_torch.training.machine_module import MachineModule as MachineModule
+from qahm_torch.training.maximum_likelihood import MaximumLikelihood as MaximumLikelihood
+from qahm_torch.training.prior_module import PriorModule as PriorModule, freeze as freeze
 from qahm_torch.training.run import (
-    Run,
-    RunConfig,
-    find_checkpoint,
-    load_run,
-    load_weights,
-    read_checkpoint,
+    Run as Run,
+    RunConfig as RunConfig,
+    load_run as load_run,
+    load_weights as load_weights,
 )
-from qahm_torch.training.wake_sleep import WakeSleep
-
-__all__ = [
-    "ChainBreakMonitor",
-    "ChainDiagnostics",
-    "CheckpointOnException",
-    "DeviceTemperatureMonitor",
-    "LogPartitionMonitor",
-    "MaximumLikelihood",
-    "PriorModule",
-    "QPUBudget",
-    "Run",
-    "RunConfig",
-    "SampleGrid",
-    "TemperatureMonitor",
-    "WakeSleep",
-    "find_checkpoint",
-    "freeze",
-    "load_run",
-    "load_weights",
-    "read_checkpoint",
-]
+from qahm_torch.training.sample_grid import SampleGrid as SampleGrid

@@ -1,4 +1,4 @@
-r"""Callbacks that watch the prior, and draw what the machine dreams."""
+r"""Callbacks that watch the prior of a training, and save what it has learned."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ __all__ = [
     "ChainDiagnostics",
     "CheckpointOnException",
     "LogPartitionMonitor",
-    "SampleGrid",
     "TemperatureMonitor",
+    "chain_traces",
+    "record",
 ]
 
 import math
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,46 +20,18 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from qahm_torch.evaluation import autocorrelation_time, image_grid, save_figure, split_r_hat
-from qahm_torch.priors import BoltzmannPrior as Prior
-from qahm_torch.training.prior_module import PriorModule
-from qahm_torch.training.wake_sleep import WakeSleep
-
-
-class SampleGrid(pl.Callback):
-    r"""Draws dreams of the machine into the run folder after each validation or training epoch.
-
-    The pictures are the means of the pixels given the first hidden layer, and lie in
-    `pictures/` of the logger's folder.
-
-    Arguments:
-        num_images: The number of dreams.
-        every_n_epochs: How often to draw.
-    """
-
-    def __init__(self, num_images: int = 64, every_n_epochs: int = 1):
-        self.num_images = num_images
-        self.every_n_epochs = every_n_epochs
-
-    @torch.no_grad()
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if (trainer.current_epoch + 1) % self.every_n_epochs or not trainer.is_global_zero:
-            return
-        folder = trainer.log_dir
-        if folder is None or not isinstance(pl_module, WakeSleep):
-            return
-        with torch.random.fork_rng():
-            images = dream_images(pl_module, self.num_images)
-        figure = image_grid(_as_pictures(trainer, images))
-        name = f"epoch={trainer.current_epoch:03d}-step={trainer.global_step}.png"
-        save_figure(figure, Path(folder) / "pictures" / name)
+from qahm_torch.evaluation import autocorrelation_time, split_r_hat
+from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.training.prior_module import PriorModule, boltzmann_of
+from qahm_torch.training.processes import run_folder, save_alone
 
 
 class LogPartitionMonitor(pl.Callback):
     r"""Estimates log Z every so many updates, stores it in the prior and logs its interval.
 
     Logged as `prior/log_z` and `prior/log_z_width`. The random numbers of the training are not
-    touched, and no sampler is called.
+    touched, and no sampler is called. For a prior that is no Boltzmann machine there is nothing to
+    estimate.
 
     Arguments:
         every_n_steps: The number of updates between estimates.
@@ -68,7 +41,12 @@ class LogPartitionMonitor(pl.Callback):
         self.every_n_steps = every_n_steps
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         if isinstance(pl_module, PriorModule) and trainer.global_step % self.every_n_steps == 0:
             record(trainer, pl_module.anchor_log_z())
@@ -79,7 +57,8 @@ class TemperatureMonitor(pl.Callback):
 
     Logged as `prior/beta` and `prior/beta_stderr`. The estimate is by maximum pseudo-likelihood
     from the samples that the update used; it costs no further samples. For a layer with a
-    transverse field there is no such estimate, and nothing is logged.
+    transverse field, or a prior that is no Boltzmann machine, there is no such estimate, and
+    nothing is logged.
 
     Arguments:
         every_n_steps: The number of updates between estimates.
@@ -96,9 +75,10 @@ class TemperatureMonitor(pl.Callback):
         # Before the step, the parameters are still those that the samples were drawn for.
         if not isinstance(pl_module, PriorModule) or trainer.global_step % self.every_n_steps:
             return
-        if pl_module.negative is None or pl_module.prior.gamma is not None:
+        prior, negative = boltzmann_of(pl_module), pl_module.negative
+        if prior is None or prior.gamma is not None or negative is None:
             return
-        beta = pl_module.prior.estimate_beta(pl_module.negative)
+        beta = prior.estimate_beta(negative)
         record(trainer, {"prior/beta": beta.value, "prior/beta_stderr": beta.stderr})
         if abs(beta.value - 1) > self.tolerance + 5 * beta.stderr:
             rank_zero_warn(
@@ -116,11 +96,14 @@ class ChainDiagnostics(pl.Callback):
     `prior/autocorrelation_time` (in calls of the sampler). A high one means that the negative
     phase lags behind the model, the usual cause of late divergence. The chains themselves and the
     random numbers of the training are left as they are. A device that bills for samples is not
-    asked.
+    asked, and a prior without chains has nothing to measure.
 
     Arguments:
         num_draws: The number of calls of the sampler.
         every_n_epochs: How often to measure.
+
+    Raises:
+        ValueError: If there are fewer than 8 draws.
     """
 
     def __init__(self, num_draws: int = 64, every_n_epochs: int = 1):
@@ -131,14 +114,13 @@ class ChainDiagnostics(pl.Callback):
 
     @torch.no_grad()
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if (trainer.current_epoch + 1) % self.every_n_epochs:
+        prior = boltzmann_of(pl_module)
+        if (trainer.current_epoch + 1) % self.every_n_epochs or prior is None:
             return
-        if not isinstance(pl_module, PriorModule) or pl_module.prior.sampler.is_billed:
-            return
-        if pl_module.prior.chains is None:
+        if prior.sampler.is_billed or prior.chains is None:
             return
         with torch.random.fork_rng():
-            traces = chain_traces(pl_module.prior, self.num_draws)
+            traces = chain_traces(prior, self.num_draws)
         values = {
             "prior/r_hat": _worst(split_r_hat(traces)),
             "prior/autocorrelation_time": _worst(autocorrelation_time(traces)),
@@ -149,20 +131,22 @@ class ChainDiagnostics(pl.Callback):
 class CheckpointOnException(pl.Callback):
     r"""Saves `checkpoints/on_exception.ckpt` in the run folder when training stops by an error.
 
-    An interrupt from the keyboard counts as one, so that nothing trained is lost.
+    An interrupt from the keyboard counts as one, so that nothing trained is lost. Of several
+    processes the first one saves what it has, since others may not answer any more.
     """
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        if trainer.log_dir is not None and trainer.training:
-            path = Path(trainer.log_dir) / "checkpoints" / "on_exception.ckpt"
-            trainer.save_checkpoint(path)
+        folder = run_folder(trainer)
+        if folder is not None and trainer.training:
+            path = folder / "checkpoints" / "on_exception.ckpt"
+            save_alone(trainer, path)
             rank_zero_info(f"saved {path}; resume with --ckpt_path {path}")
 
 
 @torch.no_grad()
-def chain_traces(prior: Prior, num_draws: int) -> Tensor:
+def chain_traces(prior: BoltzmannPrior, num_draws: int) -> Tensor:
     r"""Returns traces of the prior's chains, run on for some draws, of shape (T, S, N + 1).
 
     The first is the energy and the others are the spins. The chains of the layer stay as they are.
@@ -178,43 +162,15 @@ def chain_traces(prior: Prior, num_draws: int) -> Tensor:
     return torch.stack(traces)
 
 
-def record(trainer: pl.Trainer, values: dict[str, float]) -> None:
+def record(trainer: pl.Trainer, values: Mapping[str, float]) -> None:
     r"""Writes values to the loggers of a trainer, once."""
     # Not by the module's `log`, which would repeat a value in later rows of the epoch as if it had
     # been measured there.
-    for logger in trainer.loggers:
-        logger.log_metrics(values, step=trainer.global_step)
+    for logger in trainer.loggers if values else ():
+        logger.log_metrics(dict(values), step=trainer.global_step)
 
 
 def _worst(values: Tensor) -> float:
     # A spin that never moves has no autocorrelation time; that is not what is asked for.
     known = values[~values.isnan()]
     return float(known.max()) if len(known) else math.nan
-
-
-@torch.no_grad()
-def dream_images(module: WakeSleep, num_images: int) -> Tensor:
-    r"""Returns the mean pixels of dreams, of shape (n, num_pixels)."""
-    first = _first_layer(module, num_images)
-    return module.machine.generator.mean(first)[:, : module.machine.num_pixels]
-
-
-def _first_layer(module: WakeSleep, num_images: int) -> Tensor:
-    r"""Returns states of the layer next to the pixels, without asking a device that bills."""
-    machine, negative = module.machine, module.negative
-    if negative is None or not machine.prior.sampler.is_billed:
-        return machine.dream(num_images)[-2]
-    seeds = machine.prior.to_visible(negative.spins.to(machine.prior.h)[:num_images])
-    return [seeds, *machine.generator.sample(seeds)][-2]
-
-
-def _as_pictures(trainer: pl.Trainer, images: Tensor) -> Tensor:
-    shape = getattr(trainer.datamodule, "image_shape", None)  # type: ignore[attr-defined]
-    if shape is None:
-        side = math.isqrt(images.shape[-1])
-        if side * side != images.shape[-1]:
-            raise ValueError(
-                f"{images.shape[-1]} pixels are no square, and the data module has no image_shape"
-            )
-        shape = (side, side)
-    return images.view(-1, *shape)

@@ -4,15 +4,39 @@ from __future__ import annotations
 
 __all__ = ["ChainBreakMonitor", "DeviceTemperatureMonitor", "QPUBudget"]
 
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
 from qahm_torch.annealer import AnnealerSampler, EmbeddedPrior, TimeLedger
+from qahm_torch.ising import SampleInfo
+from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.samplers import Fallback, within
 from qahm_torch.training.callbacks import record
-from qahm_torch.training.prior_module import PriorModule
+from qahm_torch.training.prior_module import PriorModule, boltzmann_of
+from qahm_torch.training.processes import run_folder
+
+# Of `SampleInfo`, what is a number to be logged.
+Told = Literal[
+    "beta",
+    "beta_stderr",
+    "beta_measured",
+    "beta_measured_stderr",
+    "thermal_misfit",
+    "chain_break_fraction",
+    "chain_strength",
+    "clipped",
+    "scale",
+]
+_TEMPERATURE: tuple[Told, ...] = (
+    "beta",
+    "beta_stderr",
+    "beta_measured",
+    "beta_measured_stderr",
+    "thermal_misfit",
+)
+_PROGRAM: tuple[Told, ...] = ("chain_break_fraction", "chain_strength", "clipped", "scale")
 
 
 class DeviceTemperatureMonitor(pl.Callback):
@@ -32,9 +56,8 @@ class DeviceTemperatureMonitor(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
     ) -> None:
-        names = ("beta", "beta_stderr", "beta_measured", "beta_measured_stderr", "thermal_misfit")
         if trainer.global_step % self.every_n_steps == 0:
-            record(trainer, _values(pl_module, names))
+            record(trainer, _values(pl_module, _TEMPERATURE))
 
 
 class ChainBreakMonitor(pl.Callback):
@@ -57,8 +80,7 @@ class ChainBreakMonitor(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
     ) -> None:
-        names = ("chain_break_fraction", "chain_strength", "clipped", "scale")
-        values = {**_values(pl_module, names), **_broken(pl_module)}
+        values = {**_values(pl_module, _PROGRAM), **_broken(pl_module)}
         if trainer.global_step % self.every_n_steps == 0:
             record(trainer, values)
         broken = values.get("device/chain_break_fraction", 0.0)
@@ -99,26 +121,30 @@ class QPUBudget(pl.Callback):
             sampler.ledger.budget = self.budget
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
-        sampler = annealer_of(pl_module)
-        if sampler is None or not isinstance(pl_module, PriorModule):
+        sampler, prior = annealer_of(pl_module), boltzmann_of(pl_module)
+        if sampler is None or prior is None:
             return
         if trainer.global_step % self.every_n_steps == 0:
             record(trainer, _account(sampler.ledger))
-        if sampler.ledger.budget is None or sampler.fallback is not None:
+        if sampler.ledger.budget is None or within(prior.sampler, Fallback) is not None:
             return
-        cost = sampler.estimate_time(pl_module.prior.graph, pl_module.prior.num_samples)
-        if cost is not None and cost > sampler.ledger.left:
-            _stop(
-                trainer, f"{sampler.ledger.left:.3g} s are left and an update takes {cost:.3g} s"
-            )
+        # The account is that of the first process, which asks the device for all.
+        reason = _shortage(sampler, prior) if trainer.is_global_zero else None
+        if trainer.strategy.reduce_boolean_decision(reason is not None, all=False):
+            _stop(trainer, reason)
 
 
 def annealer_of(module: pl.LightningModule) -> AnnealerSampler | None:
     r"""Returns the annealer that a module samples its prior with, if it does."""
-    sampler = module.prior.sampler if isinstance(module, PriorModule) else None
-    return sampler if isinstance(sampler, AnnealerSampler) else None
+    prior = boltzmann_of(module)
+    return None if prior is None else within(prior.sampler, AnnealerSampler)
 
 
 def _account(ledger: TimeLedger) -> dict[str, float]:
@@ -126,28 +152,36 @@ def _account(ledger: TimeLedger) -> dict[str, float]:
     return values if ledger.budget is None else {**values, "device/qpu_seconds_left": ledger.left}
 
 
-def _stop(trainer: pl.Trainer, reason: str) -> None:
+def _shortage(sampler: AnnealerSampler, prior: BoltzmannPrior) -> str | None:
+    r"""Returns why the budget does not last for another update, or None if it does."""
+    cost = sampler.estimate_time(prior.graph, prior.num_samples)
+    if cost is None or cost <= sampler.ledger.left:
+        return None
+    return f"{sampler.ledger.left:.3g} s are left and an update takes {cost:.3g} s"
+
+
+def _stop(trainer: pl.Trainer, reason: str | None) -> None:
     # Here, as the checkpoints of a run may be of every tenth epoch only.
-    path = None
-    if trainer.log_dir is not None:
-        path = Path(trainer.log_dir) / "checkpoints" / "out_of_budget.ckpt"
+    folder, how = run_folder(trainer), ""
+    if folder is not None:
+        path = folder / "checkpoints" / "out_of_budget.ckpt"
         trainer.save_checkpoint(path)
-    how = "" if path is None else f"; it goes on with a larger budget and --ckpt_path {path}"
+        how = f"; it goes on with a larger budget and --ckpt_path {path}"
     rank_zero_info(f"the run stops at its budget of QPU time: {reason}{how}")
     trainer.should_stop = True
 
 
 def _broken(module: pl.LightningModule) -> dict[str, float]:
-    negative = getattr(module, "negative", None)
-    if negative is None or not isinstance(module, PriorModule):
+    if not isinstance(module, PriorModule) or module.negative is None:
         return {}
     if not isinstance(module.prior, EmbeddedPrior):
         return {}
-    broken = module.prior.is_broken(negative.spins.to(module.prior.h))
+    broken = module.prior.is_broken(module.negative.spins.to(module.prior.h))
     return {"device/chain_break_fraction": float(broken.double().mean())}
 
 
-def _values(module: pl.LightningModule, names: tuple[str, ...]) -> dict[str, float]:
-    negative = getattr(module, "negative", None)
-    info = (negative.info if negative is not None else None) or {}
-    return {f"device/{name}": info[name] for name in names if name in info}
+def _values(module: pl.LightningModule, names: tuple[Told, ...]) -> dict[str, float]:
+    negative = module.negative if isinstance(module, PriorModule) else None
+    info: SampleInfo = (negative.info if negative is not None else None) or {}
+    values = {f"device/{name}": info.get(name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}

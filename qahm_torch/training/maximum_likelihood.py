@@ -12,26 +12,29 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from qahm_torch.ising import Samples
-from qahm_torch.priors import BoltzmannPrior as Prior
-from qahm_torch.training.prior_module import PriorModule
+from qahm_torch.nn import Prior
+from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.training.prior_module import PriorModule, boltzmann_of
 
 
 class MaximumLikelihood(PriorModule):
-    r"""Trains a Boltzmann machine on spins directly.
+    r"""Trains a prior on spins directly.
 
-    The negative phase is what the layer's sampler gives: with `negative="sampler"` its own chains
-    (persistent contrastive divergence if the layer is persistent and the sampler Gibbs), with
-    `negative="data"` chains that start at the data in every step (contrastive divergence; k is the
-    number of sweeps of the sampler, which must take chains as its state).
+    The negative phase of a Boltzmann machine is what its sampler gives: with `negative="sampler"`
+    its own chains (persistent contrastive divergence if the layer is persistent and the sampler
+    Gibbs), with `negative="data"` chains that start at the data in every step (contrastive
+    divergence; k is the number of sweeps of the sampler, which must take chains as its state).
 
     Arguments:
-        layer: The Boltzmann machine.
+        layer: The prior.
         negative: Where the chains of the negative phase start, "sampler" or "data".
-        optimizer: Returns the optimizer of parameter groups.
-        lr_scheduler: Returns the learning-rate schedule, stepped per epoch.
+        optimizer: Returns the optimizer of parameter groups; None for Adam at 1e-2.
+        lr_scheduler: Returns the learning-rate schedule, stepped per epoch; None for a constant
+            rate.
 
     Raises:
-        ValueError: If `negative` is neither of the two.
+        ValueError: If `negative` is neither of the two, or "data" and the prior no Boltzmann
+            machine.
 
     References:
         | Training products of experts by minimizing contrastive divergence (Hinton, 2002)
@@ -39,18 +42,29 @@ class MaximumLikelihood(PriorModule):
         | Training restricted Boltzmann machines using approximations to the likelihood gradient
           (Tieleman, 2008)
         | https://doi.org/10.1145/1390156.1390290
+
+    Example:
+        >>> from qahm_torch import QuantumPriorLayer
+        >>> module = MaximumLikelihood(QuantumPriorLayer(4), negative="data")
+        >>> module.training_step(torch.ones(5, 4), 0).backward()
     """
 
     def __init__(
         self,
         layer: Prior,
         negative: Literal["sampler", "data"] = "sampler",
-        optimizer: OptimizerCallable = partial(torch.optim.Adam, lr=1e-2, fused=True),  # noqa: B008
+        optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
     ):
+        optimizer = optimizer or partial(torch.optim.Adam, lr=1e-2, fused=True)
         super().__init__(optimizer, lr_scheduler, None)
         if negative not in ("sampler", "data"):
-            raise ValueError(f"negative is {negative!r}, not 'sampler' or 'data'")
+            raise ValueError(f"negative is {negative!r}, but there are 'sampler' and 'data'")
+        if negative == "data" and not isinstance(layer, BoltzmannPrior):
+            raise ValueError(
+                f"negative is 'data', but {type(layer).__name__} is no Boltzmann machine, whose "
+                "chains could start there"
+            )
         self.layer = layer
         self.start = negative
 
@@ -59,18 +73,27 @@ class MaximumLikelihood(PriorModule):
         return self.layer
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        self.negative = self.draw_negative() if self.start == "sampler" else self._from_data(batch)
+        machine = boltzmann_of(self) if self.start == "data" else None
+        self.negative = self.draw_negative() if machine is None else _from_data(machine, batch)
         loss = -self.layer.log_prob(batch, self.negative).mean()
         self._log_train({"loss": loss})
         return loss
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        self.log("val/log_likelihood", self.layer(batch).mean(), prog_bar=True)
+        self._evaluate(batch, "val")
 
     def test_step(self, batch: Tensor, batch_idx: int) -> None:
-        self.log("test/log_likelihood", self.layer(batch).mean(), prog_bar=True)
+        self._evaluate(batch, "test")
 
-    @torch.no_grad()
-    def _from_data(self, batch: Tensor) -> Samples:
-        start = self.layer.from_visible(batch.to(self.layer.h))
-        return self.layer.sampler.sample(self.layer.ising().detach(), len(batch), state=start)
+    def _evaluate(self, batch: Tensor, stage: str) -> None:
+        value = self.layer(batch).mean()
+        self.log(
+            f"{stage}/log_likelihood", value, prog_bar=True, batch_size=len(batch), sync_dist=True
+        )
+
+
+@torch.no_grad()
+def _from_data(prior: BoltzmannPrior, batch: Tensor) -> Samples:
+    r"""Returns samples whose chains start at visible spins (B, N_visible)."""
+    start = prior.from_visible(batch.to(prior.h))
+    return prior.sampler.sample(prior.ising().detach(), len(batch), state=start)

@@ -2,7 +2,7 @@ r"""What Lightning modules with a prior share: its samples, its log Z, and one o
 
 from __future__ import annotations
 
-__all__ = ["PriorModule", "freeze"]
+__all__ = ["PriorModule", "boltzmann_of", "freeze"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -11,23 +11,38 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from qahm_torch.ising import Chains, Samples
-from qahm_torch.priors import BoltzmannPrior as Prior
+from qahm_torch.nn import Prior
+from qahm_torch.nn.loading import AtomicLoading
+from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.training.checkpoints import refuse_older
+from qahm_torch.training.processes import (
+    gathered,
+    random_state,
+    seed_process,
+    set_random_state,
+)
 
 
-class PriorModule(pl.LightningModule, ABC):
-    r"""What all modules with a prior share: its chains, its log Z and one optimizer.
+class PriorModule(AtomicLoading, pl.LightningModule, ABC):
+    r"""What all modules with a prior share: its samples, its log Z and one optimizer.
 
-    Checkpoints hold the chains of the prior and the state of torch's random numbers, so that a run
-    that was killed and resumed ends with the same weights, bit for bit, on the same machine.
-    Before each validation and test, log Z is estimated anew by a generator of its own, which
-    neither calls the prior's sampler nor moves the random numbers of the training. A validation as
-    a whole leaves those as they were.
+    Checkpoints hold the chains of the prior and the state of torch's random numbers, on the CPU
+    and on CUDA, so that a run that was killed and resumed ends with the same weights, bit for bit,
+    on the same machine. Before each validation and test, log Z of a Boltzmann machine is estimated
+    anew by a generator of its own, which neither calls the prior's sampler nor moves the random
+    numbers of the training. A validation as a whole leaves those as they were.
+
+    *Several processes.* Each has random numbers of its own by rank, and so its own negative phase,
+    unless a device bills for it: then the first one asks, for all. A checkpoint holds chains and
+    random states of all. Resumed with another number of processes, a run goes on with the chains
+    that there are, dealt out by rank, and with new random numbers, and says so.
 
     Arguments:
-        optimizer: Returns the optimizer of parameter groups; Adam at 1e-3 by default.
+        optimizer: Returns the optimizer of parameter groups.
         lr_scheduler: Returns the learning-rate schedule of the optimizer, stepped per epoch; None
             for a constant rate.
         prior_lr: The learning rate of the prior; None for that of the rest.
@@ -48,8 +63,8 @@ class PriorModule(pl.LightningModule, ABC):
         self.lr_scheduler = lr_scheduler
         self.prior_lr = prior_lr
         self.negative: Samples | None = None
-        self._resumed: tuple[Any, Tensor | None] | None = None
-        self._rng_state = torch.get_rng_state()
+        self._resumed: dict[str, list[Any]] | None = None
+        self._before_validation: dict[str, Tensor] = {}
 
     @property
     @abstractmethod
@@ -57,14 +72,97 @@ class PriorModule(pl.LightningModule, ABC):
         r"""The prior that is trained."""
 
     def draw_negative(self) -> Samples:
-        r"""Returns the samples of this update, and asks for the next ones if they overlap.
-
-        Of several processes, only the first asks a device that bills, and shares its samples.
-        """
+        r"""Returns the samples of this update, and asks for the next ones if they overlap."""
         negative = self.prior.draw()
-        if self.overlap and not self._is_last_update():
-            self.prior.prefetch()
+        prior = boltzmann_of(self)
+        if prior is not None and self.overlap and not self._is_last_update():
+            prior.prefetch()
         return negative
+
+    def configure_optimizers(self) -> Any:
+        prior = [p for p in self.prior.parameters() if p.requires_grad]
+        known = {id(p) for p in prior}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
+        groups: list[dict[str, Any]] = [{"params": rest}] if rest else []
+        if prior:
+            own = {} if self.prior_lr is None else {"lr": self.prior_lr}
+            groups.append({"params": prior, **own})
+        if not groups:
+            raise ValueError("all parameters are frozen, so that there is nothing to train")
+        optimizer = self.optimizer(groups)
+        if self.lr_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
+
+    def anchor_log_z(self) -> dict[str, float]:
+        r"""Estimates log Z of a Boltzmann machine, and returns what is to be logged of it.
+
+        The random numbers of torch are not touched, and no sampler is called. Another prior has
+        its log-probability as it is, and there is nothing to log.
+        """
+        prior = boltzmann_of(self)
+        if prior is None:
+            return {}
+        generator = torch.Generator(prior.h.device).manual_seed(self.global_step)
+        estimate = prior.estimate_log_z(num_temperatures=200, generator=generator)
+        width = estimate.upper - estimate.lower
+        return {"prior/log_z": estimate.value, "prior/log_z_width": width}
+
+    def on_fit_start(self) -> None:
+        seed_process(self.trainer)
+
+    def on_validation_epoch_start(self) -> None:
+        self._before_validation = random_state(self.device)
+        self.log_dict(self.anchor_log_z(), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        # Lightning leaves the validation out when it resumes from a checkpoint that was written
+        # at the last batch of an epoch, so a validation may not move the random numbers.
+        set_random_state(self._before_validation, self.device)
+
+    def on_test_epoch_start(self) -> None:
+        self.log_dict(self.anchor_log_z(), sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        prior = boltzmann_of(self)
+        chains = None if prior is None or prior.chains is None else prior.chains.to("cpu")
+        checkpoint["prior_chains"] = gathered(None if chains is None else chains.state_dict())
+        checkpoint["prior_sampler"] = {} if prior is None else prior.sampler.state_dict()
+        checkpoint["rng_states"] = gathered(random_state(self.device))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        refuse_older(checkpoint)
+        prior = boltzmann_of(self)
+        if prior is not None:
+            prior.sampler.load_state_dict(checkpoint.get("prior_sampler", {}))
+        self._resumed = {key: checkpoint.get(key) or [] for key in ("prior_chains", "rng_states")}
+
+    def on_train_start(self) -> None:
+        # Here and not on loading: Lightning loads the weights after that, at which the prior
+        # forgets its chains, and draws random numbers in between.
+        if self._resumed is None:
+            return
+        resumed, self._resumed = self._resumed, None
+        rank, number = self.trainer.global_rank, self.trainer.world_size
+        self.take_chains(resumed["prior_chains"], rank)
+        states = resumed["rng_states"]
+        if len(states) == number:
+            set_random_state(states[rank], self.device)
+        elif states:
+            rank_zero_warn(
+                f"the checkpoint is of {len(states)} processes, but this run has {number}: it "
+                "goes on with new random numbers, and not as the other would have"
+            )
+
+    def take_chains(self, stored: list[dict[str, Any] | None], rank: int) -> None:
+        r"""Gives a Boltzmann machine the chains of a process, as a checkpoint holds them.
+
+        Where there are fewer than processes, some begin with the same ones and part from there.
+        """
+        prior = boltzmann_of(self)
+        if prior is not None and stored:
+            chains = stored[rank % len(stored)]
+            prior.chains = None if chains is None else Chains.from_state_dict(chains)
 
     def _is_last_update(self) -> bool:
         trainer = self._trainer
@@ -84,65 +182,13 @@ class PriorModule(pl.LightningModule, ABC):
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if trainer.is_last_batch or (every > 0 and (self.global_step + 1) % every == 0):
             for name, value in losses.items():
-                self.log(f"train/{name}", value.detach(), prog_bar=name == "loss")
+                self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", sync_dist=True)
 
-    def configure_optimizers(self) -> Any:
-        prior = [p for p in self.prior.parameters() if p.requires_grad]
-        known = {id(p) for p in prior}
-        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
-        groups: list[dict[str, Any]] = [{"params": rest}] if rest else []
-        if prior:
-            own = {} if self.prior_lr is None else {"lr": self.prior_lr}
-            groups.append({"params": prior, **own})
-        if not groups:
-            raise ValueError("all parameters are frozen, so that there is nothing to train")
-        optimizer = self.optimizer(groups)
-        if self.lr_scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
 
-    def anchor_log_z(self) -> dict[str, float]:
-        r"""Estimates log Z of the prior, and returns what is to be logged of it.
-
-        The random numbers of torch are not touched, and no sampler is called.
-        """
-        generator = torch.Generator(self.prior.h.device).manual_seed(self.global_step)
-        estimate = self.prior.estimate_log_z(num_temperatures=200, generator=generator)
-        width = estimate.upper - estimate.lower
-        return {"prior/log_z": estimate.value, "prior/log_z_width": width}
-
-    def on_validation_epoch_start(self) -> None:
-        self._rng_state = torch.get_rng_state()
-        self.log_dict(self.anchor_log_z())
-
-    def on_validation_epoch_end(self) -> None:
-        # Lightning leaves the validation out when it resumes from a checkpoint that was written
-        # at the last batch of an epoch, so a validation may not move the random numbers.
-        torch.set_rng_state(self._rng_state)
-
-    def on_test_epoch_start(self) -> None:
-        self.log_dict(self.anchor_log_z())
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        chains = self.prior.chains
-        checkpoint["prior_chains"] = None if chains is None else chains.state_dict()
-        checkpoint["prior_sampler"] = self.prior.sampler.state_dict()
-        checkpoint["rng_state"] = torch.get_rng_state()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._resumed = checkpoint.get("prior_chains"), checkpoint.get("rng_state")
-        self.prior.sampler.load_state_dict(checkpoint.get("prior_sampler", {}))
-
-    def on_train_start(self) -> None:
-        # Here and not on loading: Lightning loads the weights after that, at which the prior
-        # forgets its chains, and draws random numbers in between.
-        if self._resumed is None:
-            return
-        chains, rng_state = self._resumed
-        self.prior.chains = None if chains is None else Chains.from_state_dict(chains)
-        if rng_state is not None:
-            torch.set_rng_state(rng_state.cpu())
-        self._resumed = None
+def boltzmann_of(module: pl.LightningModule) -> BoltzmannPrior | None:
+    r"""Returns the prior of a module if there is one and it is a Boltzmann machine."""
+    prior = module.prior if isinstance(module, PriorModule) else None
+    return prior if isinstance(prior, BoltzmannPrior) else None
 
 
 def freeze(module: nn.Module, prefixes: Iterable[str]) -> None:

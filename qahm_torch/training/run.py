@@ -2,33 +2,25 @@ r"""Runs on disk: checkpoints that carry their configuration, found and loaded a
 
 from __future__ import annotations
 
-__all__ = ["Run", "RunConfig", "find_checkpoint", "load_run", "load_weights", "read_checkpoint"]
+__all__ = ["Run", "RunConfig", "load_run", "load_weights"]
 
-import pickle
-import zipfile
 from argparse import ArgumentError
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-import torch
 import yaml
 from jsonargparse import ArgumentParser
 from pytorch_lightning.cli import SaveConfigCallback
+from pytorch_lightning.utilities import rank_zero_only
 
-from qahm_torch.ising import Chains
-
-CONFIG_KEY = "qahm_config"
-
-# What torch.load raises where bytes are missing or wrong.
-_UNREADABLE = (
-    EOFError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
+from qahm_torch.training.checkpoints import (
+    CONFIG_KEY,
+    find_checkpoint,
+    read_checkpoint,
+    refuse_older,
 )
+from qahm_torch.training.prior_module import PriorModule, boltzmann_of
 
 
 class RunConfig(SaveConfigCallback):
@@ -58,44 +50,6 @@ class Run(NamedTuple):
         return parent.parent if parent.name == "checkpoints" else parent
 
 
-def find_checkpoint(path: str | Path) -> Path:
-    r"""Returns a checkpoint file: the path itself, or the newest one below a folder.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    path = Path(path)
-    if path.is_file():
-        return path
-    found = sorted(path.rglob("*.ckpt"), key=lambda p: p.stat().st_mtime)
-    if not found:
-        what = "has no checkpoint (*.ckpt) in it" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"{path} {what}; `qahm fit` leaves them in runs/NAME/version_N")
-    return found[-1]
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    r"""Returns the content of a checkpoint, on the CPU, without running code that is in it.
-
-    Raises:
-        OSError: If the file cannot be opened.
-        ValueError: If the file is not a whole checkpoint.
-    """
-    # Opened here, so that an OSError of torch.load can only come of what is in the file.
-    with open(path, "rb") as file:
-        try:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        except _UNREADABLE as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(
-                f"{path} cannot be read as a checkpoint; it may be cut short or of another kind "
-                f"({reason})"
-            ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ValueError(f"{path} holds no Lightning checkpoint: it has no 'state_dict'")
-    return checkpoint
-
-
 def load_run(path: str | Path) -> Run:
     r"""Returns the model and the data module of a run, from the configuration in its checkpoint.
 
@@ -106,11 +60,12 @@ def load_run(path: str | Path) -> Run:
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
-        ValueError: If the checkpoint cannot be read, or carries no configuration or one whose
-            classes or settings are not known.
+        ValueError: If the checkpoint cannot be read or is of qahm_torch 0.1, or carries no
+            configuration or one whose classes or settings are not known.
     """
     file = find_checkpoint(path)
     checkpoint = read_checkpoint(file)
+    refuse_older(checkpoint, file)
     if CONFIG_KEY not in checkpoint:
         raise ValueError(
             f"{file} carries no configuration, as only checkpoints of `qahm fit` do; build the "
@@ -127,7 +82,7 @@ def load_run(path: str | Path) -> Run:
         raise ValueError(f"{file} carries a configuration that does not fit: {reason}") from error
     # The second is the older name, the only one before jsonargparse 4.49.
     instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
-    built = instantiate(parsed)
+    built: Any = instantiate(parsed)
     _restore(built.model, checkpoint, file)
     return Run(built.model.eval(), built.data, file)
 
@@ -137,10 +92,13 @@ def load_weights(module: pl.LightningModule, path: str | Path) -> None:
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
-        ValueError: If the checkpoint cannot be read or is of another model.
+        ValueError: If the checkpoint cannot be read, is of qahm_torch 0.1 or of another model; the
+            model is then as it was.
     """
     file = find_checkpoint(path)
-    _restore(module, read_checkpoint(file), file)
+    checkpoint = read_checkpoint(file)
+    refuse_older(checkpoint, file)
+    _restore(module, checkpoint, file)
 
 
 def _restore(module: pl.LightningModule, checkpoint: dict[str, Any], file: Path) -> None:
@@ -149,10 +107,12 @@ def _restore(module: pl.LightningModule, checkpoint: dict[str, Any], file: Path)
     except (RuntimeError, ValueError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         raise ValueError(f"{file} is of another model: {' '.join(lines[:4])}") from error
-    prior = getattr(module, "prior", None)
+    if not isinstance(module, PriorModule):
+        return
+    # Lightning knows the rank before its processes meet.
+    module.take_chains(checkpoint.get("prior_chains") or [], getattr(rank_zero_only, "rank", 0))
+    prior = boltzmann_of(module)
     if prior is not None:
-        chains = checkpoint.get("prior_chains")
-        prior.chains = None if chains is None else Chains.from_state_dict(chains)
         learned = checkpoint.get("prior_sampler", {})
         # The account is of the run that spent it.
         prior.sampler.load_state_dict({k: v for k, v in learned.items() if k != "ledger"})

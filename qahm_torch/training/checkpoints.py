@@ -1,0 +1,85 @@
+r"""Checkpoint files: found, read, and refused where they are of an older form."""
+
+from __future__ import annotations
+
+__all__ = ["CONFIG_KEY", "find_checkpoint", "read_checkpoint", "refuse_older"]
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CONFIG_KEY = "qahm_config"
+
+# What torch.load raises where bytes are missing or wrong.
+_UNREADABLE = (
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+
+# What the configurations of 0.1 named, and where its embedded priors had their parameters.
+_OLD_CLASSES = tuple(
+    f"qahm_torch.training.{name}"
+    for name in ("WakeSleep", "OptDigits", "MNIST16", "MNIST28", "BarsAndStripes")
+)
+_OLD_KEY = "prior.layer.h"
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    r"""Returns a checkpoint file: the path itself, or the newest one below a folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    found = sorted(path.rglob("*.ckpt"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        what = "has no checkpoint (*.ckpt) in it" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"{path} {what}; `qahm fit` leaves them in runs/NAME/version_N")
+    return found[-1]
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    r"""Returns the content of a checkpoint, on the CPU, without running code that is in it.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        ValueError: If the file is not a whole checkpoint.
+    """
+    # Opened here, so that an OSError of torch.load can only come of what is in the file.
+    with open(path, "rb") as file:
+        try:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        except _UNREADABLE as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(
+                f"{path} cannot be read as a checkpoint; it may be cut short or of another kind "
+                f"({reason})"
+            ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ValueError(f"{path} holds no Lightning checkpoint: it has no 'state_dict'")
+    return checkpoint
+
+
+def refuse_older(checkpoint: dict[str, Any], name: str | Path = "the checkpoint") -> None:
+    r"""Raises ValueError, in one sentence, if a checkpoint is of qahm_torch 0.1."""
+    config = str(checkpoint.get(CONFIG_KEY, ""))
+    is_old = (
+        "rng_state" in checkpoint  # of the one process that there was
+        or isinstance(checkpoint.get("prior_chains"), torch.Tensor)
+        or any(old in config for old in _OLD_CLASSES)
+        or any(key.endswith(_OLD_KEY) for key in checkpoint["state_dict"])
+    )
+    if is_old:
+        raise ValueError(
+            f"{name} was written by qahm_torch 0.1; this version cannot read it: use that one, or "
+            "train anew"
+        )

@@ -29,6 +29,7 @@ from qahm_torch import (
     ProgramSettings,
     Samples,
     SimulatedAnnealer,
+    WakeSleep,
 )
 from qahm_torch.data import BarsAndStripes
 from qahm_torch.device import PlacementError
@@ -36,9 +37,9 @@ from qahm_torch.ising import all_states, exact_log_partition, exact_log_probs
 from qahm_torch.training import (
     ChainDiagnostics,
     LogPartitionMonitor,
+    MachineModule,
     MaximumLikelihood,
     TemperatureMonitor,
-    WakeSleep,
 )
 
 # A cell of a Chimera chip, whose qubits have names and are not in the order of the strands.
@@ -306,7 +307,7 @@ def test_a_helmholtz_machine_trains_and_is_watched(tmp_path):
     torch.manual_seed(0)
     callbacks = [ChainDiagnostics(8), LogPartitionMonitor(2), TemperatureMonitor(2)]
     sampler = Counting(GibbsSampler(2))
-    module = WakeSleep(embedded_machine(sampler))
+    module = MachineModule(embedded_machine(sampler), WakeSleep())
     before = weights_of(module)
     trainer = quiet_trainer(tmp_path, callbacks=callbacks[1:], max_epochs=1)
     trainer.fit(module, digits())
@@ -320,7 +321,7 @@ def test_a_helmholtz_machine_trains_and_is_watched(tmp_path):
 
 
 def test_a_hot_device_is_noticed(tmp_path):
-    module = WakeSleep(embedded_machine(Hot()))
+    module = MachineModule(embedded_machine(Hot()), WakeSleep())
     module.prior.num_samples = 4000
     trainer = quiet_trainer(tmp_path, callbacks=[TemperatureMonitor(1)], limit_val_batches=0)
     with pytest.warns(UserWarning, match="instead of 1"):
@@ -331,7 +332,7 @@ def test_a_hot_device_is_noticed(tmp_path):
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(chains_kept, tmp_path):
     def run(max_epochs, ckpt_path=None):
         torch.manual_seed(0)
-        module = WakeSleep(embedded_machine())
+        module = MachineModule(embedded_machine(), WakeSleep())
         trainer = quiet_trainer(tmp_path, max_epochs=max_epochs, limit_val_batches=0)
         trainer.fit(module, digits(), ckpt_path=ckpt_path)
         return module, trainer

@@ -23,9 +23,10 @@ from qahm_torch import (
     GibbsSampler,
     RetryPolicy,
     TrackingSettings,
+    WakeSleep,
 )
 from qahm_torch.device import ServiceError
-from qahm_torch.training import CheckpointOnException, WakeSleep, read_checkpoint
+from qahm_torch.training import CheckpointOnException, MachineModule, read_checkpoint
 
 ADVICE = re.compile(r"`recover`|[Tt]ry again|check|change|was cancelled|put the|`dwave solvers`")
 
@@ -155,7 +156,8 @@ def module_on(service, other=None):
         TrackingSettings(misfit_tolerance=9),
     )
     sampler = AnnealerSampler(device, beta=2.0, policy=policy, tracking=tracking)
-    return WakeSleep(small_machine(Fallback(sampler, other, cooldown=600) if other else sampler))
+    sampler = Fallback(sampler, other, cooldown=600) if other else sampler
+    return MachineModule(small_machine(sampler), WakeSleep())
 
 
 def trainer_in(folder):

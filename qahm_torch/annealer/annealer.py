@@ -117,7 +117,7 @@ class AnnealerSampler(Sampler):
         if beta != "auto" and not 0 < beta < math.inf:
             raise ValueError(f"beta is {beta}, but it is positive and finite, or 'auto'")
         self.device = device
-        self.beta = beta
+        self.beta: float | Literal["auto"] = beta
         self.placement = placement or PlacementSettings()
         self.programming = programming or ProgramSettings()
         self.tracking = tracking or TrackingSettings()

@@ -80,7 +80,7 @@ def _given(embedding: Any, graph: CouplingGraph) -> Strands:
     keys: Iterable[Hashable] = graph.labels if by_label else range(graph.num_spins)
     missing = [key for key in keys if key not in embedding]
     if missing:
-        raise PlacementError(f"embedding has no qubits for spin {missing[0]!r}")
+        raise PlacementError(f"embedding has no qubits for spin {missing[0]!r}, but it needs some")
     strands = [embedding[key] for key in keys]
     return tuple((s,) if isinstance(s, int) else tuple(s) for s in strands)
 
@@ -213,7 +213,8 @@ def general(graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float) -
     source = graph.to_networkx(labeled=False)
     if not embedding_feasibility_filter(source, target):
         return None
-    return _in_order(find_embedding(source, target, random_seed=seed, timeout=timeout))
+    settings: dict[str, Any] = {"random_seed": seed, "timeout": timeout}
+    return _in_order(find_embedding(source, target, **settings))
 
 
 SEARCHES: dict[str, Search] = {
@@ -261,7 +262,7 @@ def _copies(
     r"""Yields disjoint placements until the chip is full or the time is over."""
     deadline = time.monotonic() + timeout
     rest = target.copy()
-    templates: list[Strands] = []
+    tile, templates = target, list[Strands]()
     if sum(map(len, first)) < SMALL * len(target) and target.graph.get("family"):
         tile, templates = _templates(graph, target, search, seed, timeout / 3)
     if templates:
@@ -282,7 +283,7 @@ def _templates(
 ) -> tuple[nx.Graph, list[Strands]]:
     r"""Returns the smallest tile of the lattice that holds the model, and copies that fill it."""
     deadline = time.monotonic() + timeout
-    templates: list[Strands] = []
+    tile, templates = target, list[Strands]()
     for tile in _tiles(target):
         left = tile.copy()
         while (strands := search(graph, left, seed, 1.0)) is not None:

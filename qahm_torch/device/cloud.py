@@ -88,8 +88,8 @@ class CloudDevice(Device):
         return str(found[0]["id"]) if found else None
 
     def _submit(self, job: Job, clock: Clock) -> dict[str, Any]:
-        body, why = self._encode(job), ""
-        for attempt in range(self.policy.retries + 1):
+        body, why, attempt = self._encode(job), "", 0
+        while True:
             if clock.left <= 0:
                 raise DeadlineError(
                     f"{self.chip.name} did not take the problem within {clock.timeout:g} s{why}. "
@@ -106,8 +106,10 @@ class CloudDevice(Device):
                 found = self._find_lost(job.label, trouble, clock)
                 if found is not None:
                     return {"id": found, "status": "PENDING"}
-            if attempt < self.policy.retries:
-                self._transport.pause(attempt, trouble, clock)
+            if attempt >= self.policy.retries:
+                break
+            self._transport.pause(attempt, trouble, clock)
+            attempt += 1
         kind = ServiceError if trouble.left else DeviceOfflineError
         raise kind(
             f"{self.chip.name} could not be given the problem in {self.policy.retries + 1} tries: "
@@ -240,20 +242,20 @@ class CloudDevice(Device):
             )
 
     def _answer(self, job: Job, status: dict[str, Any], clock: Clock) -> Answer:
-        problem_id = status["id"]
-        for attempt in range(self.policy.retries + 1):
-            message = status if attempt == 0 and "answer" in status else None
+        problem_id, attempt = status["id"], 0
+        message = status if "answer" in status else None
+        while True:
             if message is None:
                 path = f"problems/{problem_id}/"
                 message = self._transport.persist("GET", path, "problem", clock, problem_id)
             try:
                 return self._decoded(job, message, problem_id)
-            except AnswerError as error:
-                damage = error
-            # The run is paid for, and damage on the way may not come again.
-            if attempt < self.policy.retries:
-                clock.sleep(self.policy.backoff * 2**attempt)
-        raise damage
+            except AnswerError:
+                # The run is paid for, and damage on the way may not come again.
+                if attempt >= self.policy.retries:
+                    raise
+            clock.sleep(self.policy.backoff * 2**attempt)
+            attempt, message = attempt + 1, None
 
     def _decoded(self, job: Job, message: Any, problem_id: str) -> Answer:
         try:

@@ -25,7 +25,7 @@ def blocks(text, language):
 
 @pytest.fixture
 def run(monkeypatch):
-    r"""Runs a block as a module that can be imported, as pickles ask for, and returns its names."""
+    r"""Runs a block as a module, which pickles can import, and returns its names."""
     module = types.ModuleType("shown")
     monkeypatch.setitem(sys.modules, "shown", module)
 

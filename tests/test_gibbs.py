@@ -100,7 +100,7 @@ qt.GibbsSampler(1, backend="numba").sample(ising, 2)
 """
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.stdout.startswith("['torch-dense', 'torch-dense'] 1 numba does not work")
-    assert "RuntimeError: backend 'numba' does not work here" in answer.stderr
+    assert "RuntimeError: backend is 'numba', but numba does not work here" in answer.stderr
 
 
 def test_state_is_not_changed():

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from models import F64
 from torch import nn
 
@@ -285,6 +286,57 @@ def test_pixels_in_a_row_under_a_class():
     assert (pixels.abs() == 1).all()
     with pytest.raises(ValueError, match="the output is Concatenated.*, but completion needs"):
         machine.complete(V, torch.arange(5) < 1)
+
+
+def test_a_step_is_traced_as_one_graph_at_any_batch_size():
+    parts = [ContinuousSpins(2), NormalUnits(1), PoissonUnits(1), OrdinalUnits(1, 4), OneHot(3)]
+    machine = small_machine(Concatenated(parts), 8, Independent(2))
+
+    def step(visible):
+        dream = machine.generator.sample(machine.recognition.sample(visible)[-1])[-1]
+        return machine.log_weights(visible, 3).mean() + machine.recognition.draw(dream).log_prob
+
+    compiled = torch.compile(step, backend="eager", fullgraph=True)
+    for rows in (4, 7, 9):
+        visible = machine.generate(rows)
+        torch.manual_seed(1)
+        expected = step(visible)
+        torch.manual_seed(1)
+        torch.testing.assert_close(compiled(visible), expected)
+
+
+CONFIG = """
+recognition:
+  class_path: qahm_torch.BeliefNetwork
+  init_args: {widths: [5, 3], temperature: 0.5}
+generator:
+  class_path: qahm_torch.BeliefNetwork
+  init_args:
+    widths: [3, 5]
+    output:
+      class_path: qahm_torch.Concatenated
+      init_args:
+        parts:
+          - class_path: qahm_torch.Autoregressive
+            init_args:
+              units: {class_path: qahm_torch.NormalUnits, init_args: {num_units: 2}}
+              context:
+                class_path: qahm_torch.CausalLinear
+                init_args: {num_units: 2, num_per_unit: 2}
+          - {class_path: qahm_torch.OrdinalUnits, init_args: {num_units: 3, num_levels: 4}}
+prior: {class_path: qahm_torch.QuantumPriorLayer, init_args: {graph_or_n: 3}}
+"""
+
+
+def test_machines_are_made_from_yaml(tmp_path):
+    (tmp_path / "machine.yaml").write_text(CONFIG)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(HelmholtzMachine, "machine")
+    settings = parser.parse_args([f"--machine={tmp_path / 'machine.yaml'}"])
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+    machine = instantiate(settings).machine
+    assert machine.recognition.rsample(torch.zeros(5)).states[0].requires_grad
+    assert machine.generate(4).shape == (4, 5)
 
 
 # Loading.

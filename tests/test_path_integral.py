@@ -7,8 +7,9 @@ import torch
 from models import F64, random_ising, state_index
 from scipy.stats import chi2
 
-from qahm_torch import CouplingGraph, GibbsSampler, Ising, PathIntegralSampler, QuantumPriorLayer
+from qahm_torch import CouplingGraph, Ising, PathIntegralSampler, QuantumPriorLayer
 from qahm_torch.ising import (
+    Chains,
     all_states,
     exact_log_partition,
     exact_log_probs,
@@ -86,13 +87,13 @@ def test_number_of_kinks_is_the_transverse_magnetization(name, backend):
     ising = MODELS[name]()
     expected = ising.gamma * transverse_magnetization(ising)
     answer = draw(ising, 10_000, 8, backend)
-    kinks = (answer.state[..., 1:] < 1).sum(-1).to(F64)
+    kinks = (answer.state.lines[..., 1:] < 1).sum(-1).to(F64)
     error = kinks.std(0) / len(kinks) ** 0.5
     assert ((kinks.mean(0) - expected).abs() <= 5 * error).all()
     assert answer.info["num_kinks"] == pytest.approx(kinks.mean().item())
     assert (kinks % 2 == 0).all() and (kinks[:, ising.gamma == 0] == 0).all()
     # Weak fields are seen in the kinks rather than in the spins.
-    twin = (draw(scaled(ising, gamma=1.3), 10_000, 8).state[..., 1:] < 1).sum(-1).to(F64)
+    twin = (draw(scaled(ising, gamma=1.3), 10_000, 8).state.lines[..., 1:] < 1).sum(-1).to(F64)
     assert ((twin.mean(0) - expected).abs() > 5 * error)[ising.gamma > 0].all()
 
 
@@ -132,21 +133,49 @@ def test_rows_are_clamped_one_by_one():
 def test_chains_run_on_from_their_state(backend):
     ising = MODELS["medium"]()
     converged = draw(ising, 8000, 12, backend)
-    before = converged.state.clone()
+    before = converged.state.lines.clone()
     answer = draw(ising, 8000, 1, backend, seed=1, state=converged.state)
-    assert torch.equal(converged.state, before) and not torch.equal(answer.spins, before[..., 0])
+    assert answer.info["start"] == "resumed" and torch.equal(converged.state.lines, before)
+    assert not torch.equal(answer.spins, converged.spins)
+    assert torch.equal(converged.state.spins, before[..., 0])
     assert p_value(answer.spins, exact_log_probs(ising).exp()) > 1e-3
     fresh = draw(ising, 8000, 1, backend, seed=1)
     assert p_value(fresh.spins, exact_log_probs(ising).exp()) < 1e-3
 
 
-def test_states_of_other_models_are_taken():
+def frozen():
+    r"""A model whose spins stay all up or all down."""
+    graph = CouplingGraph.complete(4)
+    return Ising(graph, torch.zeros(4, dtype=F64), torch.full((6,), -5.0, dtype=F64), 0.1)
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_spins_of_other_samplers_are_lines_without_kinks(backend):
+    signs = torch.tensor([1, -1, -1, 1, 1, -1, 1, 1])
+    spins = Chains(signs.unsqueeze(-1).expand(8, 4).to(torch.int8))
+    answer = draw(frozen(), 8, 1, backend, state=spins)
+    assert answer.info["start"] == "spins" and torch.equal(answer.spins, spins.spins.to(F64))
+    assert torch.equal(answer.state.spins, answer.state.lines[..., 0])
+    assert not torch.equal(draw(frozen(), 8, 1, backend).spins, answer.spins)
+
+
+def test_lines_of_a_field_that_was_turned_off_have_no_kinks():
     ising = MODELS["medium"]()
     classical = Ising(ising.graph, ising.h, ising.J)
-    straight = GibbsSampler().sample(classical, 5, generator=seeded())
-    answer = draw(ising, 5, state=straight.state)
+    answer = draw(ising, 5)
+    assert answer.info["num_kinks"] > 0
     without_field = draw(classical, 5, state=answer.state)
-    assert without_field.state.shape[-1] == 1 and without_field.info["num_kinks"] == 0
+    assert without_field.info["start"] == "resumed" and without_field.info["num_kinks"] == 0
+    assert without_field.state.lines.shape[-1] == 1
+
+
+def test_another_number_of_chains_is_repeated_and_other_models_start_afresh():
+    spins = torch.tensor([1.0, -1.0, -1.0], dtype=F64).unsqueeze(-1).expand(3, 4)
+    state = draw(frozen(), 3, 1, state=spins).state
+    answer = draw(frozen(), 5, 1, state=state)
+    assert answer.info["start"] == "resumed"
+    assert torch.equal(answer.spins, spins[[0, 1, 2, 0, 1]])
+    assert draw(MODELS["strong"](), 3, state=state).info["start"] == "fresh"
 
 
 def test_threads_do_not_change_the_answer():
@@ -154,13 +183,13 @@ def test_threads_do_not_change_the_answer():
     num_threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        several = draw(ising, 1001).state
+        several = draw(ising, 1001).state.lines
         torch.set_num_threads(1)
-        one = draw(ising, 1001).state
+        one = draw(ising, 1001).state.lines
     finally:
         torch.set_num_threads(num_threads)
     assert torch.equal(several, one)
-    assert not torch.equal(several[..., 0], draw(ising, 1001, seed=1).state[..., 0])
+    assert not torch.equal(several[..., 0], draw(ising, 1001, seed=1).state.spins)
 
 
 def test_without_numba_torch_takes_over(monkeypatch):
@@ -170,14 +199,14 @@ def test_without_numba_torch_takes_over(monkeypatch):
     with pytest.warns(UserWarning, match="numba does not work"):
         answer = draw(ising, 5, backend="auto")
     assert answer.info["backend"] == "torch"
-    with pytest.raises(RuntimeError, match="does not work here"):
+    with pytest.raises(RuntimeError, match="numba does not work here"):
         draw(ising, 5, backend="numba")
     backends._imported.cache_clear()
 
 
 def test_many_kinks_fit():
     ising = random_ising(CouplingGraph.complete(3), gamma=40.0)
-    kinks = (draw(ising, 50, 5).state[..., 1:] < 1).sum(-1).to(F64)
+    kinks = (draw(ising, 50, 5).state.lines[..., 1:] < 1).sum(-1).to(F64)
     assert kinks.max() > 30 and abs(kinks.mean() - 40) < 5 * (40 / 150) ** 0.5
 
 
@@ -194,14 +223,14 @@ def test_gradient_of_the_layer_is_close_to_the_exact_one():
     assert (layer.J.grad - (positive.correlation - exact.correlation)).abs().max() < error
 
 
-def test_bad_settings_and_states_are_named():
+def test_bad_settings_are_named():
     with pytest.raises(ValueError, match="num_sweeps is 0"):
         PathIntegralSampler(num_sweeps=0)
-    with pytest.raises(ValueError, match="backend is 'cuda'"):
-        PathIntegralSampler(backend="cuda")
+    for backend in ("cuda", "triton"):
+        message = f"backend is '{backend}', but 'auto', 'numba' or 'torch' is needed"
+        with pytest.raises(ValueError, match=message):
+            PathIntegralSampler(backend=backend)
     ising = MODELS["medium"]()
-    with pytest.raises(ValueError, match=r"state of shape \(4, 4, 1\) does not hold 5 chains"):
-        draw(ising, 5, state=torch.ones(4, 4, 1))
     endless = Ising(ising.graph, ising.h, ising.J, torch.tensor([1.0, torch.inf, 0, 0]))
     with pytest.raises(ValueError, match=r"gamma\[1\] is inf"):
         draw(endless, 5)

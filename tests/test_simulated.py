@@ -149,6 +149,14 @@ def test_transverse_field_gives_the_law_of_the_density_matrix(gamma, scale):
     assert p_value(spins, law(bqm, 1.5)) < 1e-3
 
 
+def test_one_slice_is_the_classical_law():
+    device = chip(beta=1.5, freeze_out_gamma=0.3, num_slices=1)
+    bqm = native_problem(device, num_qubits=4)
+    spins = draw(device, bqm)
+    assert p_value(spins, law(bqm, 1.5)) > 1e-3
+    assert p_value(spins, quantum_law(bqm, 1.5, 0.3)) < 1e-3
+
+
 # The faults
 
 
@@ -284,21 +292,59 @@ def test_latency_is_slept():
     assert time.perf_counter() - start > 0.3
 
 
-def test_timing_is_what_the_client_expects():
+REVERSE = {"anneal_schedule": [[0, 1], [10, 0.5], [25, 1]]}
+RUNS = {
+    "default": {},
+    "slow": {"annealing_time": 100.0, "readout_thermalization": 30.0},
+    "warm": {"programming_thermalization": 50.0},
+    "forward": {"anneal_schedule": [[0, 0], [30, 1]]},
+    "reverse": REVERSE,
+    "reverse in turn": {**REVERSE, "reinitialize_state": False},
+}
+
+
+def time_of(device, bqm, **settings):
+    if "anneal_schedule" in settings and settings["anneal_schedule"][0][1] == 1:
+        settings["initial_state"] = dict.fromkeys(bqm.variables, 1)
+    timing = device.sample(bqm, num_reads=50, **settings).info["timing"]
+    return timing, settings
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("topology", CHIPS)
+def test_timing_is_what_the_client_expects(topology, run):
     from dwave.cloud.solver import StructuredSolver
     from dwave.cloud.testing.mocks import structured_solver_data
 
-    device = chip("pegasus")
+    device = chip(topology, num_sweeps=1)
     data = structured_solver_data()
     data["properties"] = {**device.properties, "parameters": {}}
     solver = StructuredSolver(client=None, data=data)
     bqm = native_problem(device)
-    timing = device.sample(bqm, num_reads=50, annealing_time=100.0).info["timing"]
-    expected = solver.estimate_qpu_access_time(len(bqm.variables), 50, 100.0)
+    timing, settings = time_of(device, bqm, **RUNS[run])
+    settings = {"reinitialize_state": True, **settings}
+    expected = solver.estimate_qpu_access_time(len(bqm.variables), 50, **settings)
     assert timing["qpu_access_time"] == pytest.approx(expected)
     parts = ("anneal", "readout", "delay")
     per_read = sum(timing[f"qpu_{part}_time_per_sample"] for part in parts)
     assert timing["qpu_sampling_time"] == pytest.approx(50 * per_read)
+    total = timing["qpu_sampling_time"] + timing["qpu_programming_time"]
+    assert timing["qpu_access_time"] == pytest.approx(total)
+    assert run == "default" or timing != time_of(device, bqm)[0]
+
+
+def test_thermalization_of_zero_takes_no_time():
+    device = chip()
+    bqm = native_problem(device)
+    cold, _ = time_of(device, bqm, programming_thermalization=0.0)
+    assert time_of(device, bqm)[0]["qpu_access_time"] - cold["qpu_access_time"] == 1000.0
+
+
+@pytest.mark.parametrize(("topology", "machine"), [("chimera", "2000q"), ("zephyr", "advantage")])
+def test_timing_data_is_that_of_the_clients_mock(topology, machine):
+    from dwave.cloud.testing.mocks import qpu_problem_timing_data
+
+    assert chip(topology).properties["problem_timing_data"] == qpu_problem_timing_data(machine)
 
 
 # Seeds and state
@@ -425,8 +471,8 @@ def test_bad_settings_are_named(settings, message):
         ({"readout_thermalization": 1e6}, "readout_thermalization is 1e"),
         ({"anneal_schedule": [[0, 0], [5, 0.5]]}, "s of anneal_schedule"),
         ({"anneal_schedule": [[0, 0], [5, 1], [4, 1]]}, "times of anneal_schedule"),
-        ({"anneal_schedule": [[0, 1], [5, 1]]}, "needs an initial_state"),
-        ({"anneal_schedule": [[0, 0], [9, 1]], "annealing_time": 9.0}, "excludes"),
+        ({"anneal_schedule": [[0, 1], [5, 1]]}, "initial_state is None, but"),
+        ({"anneal_schedule": [[0, 0], [9, 1]], "annealing_time": 9.0}, "but it excludes"),
         ({"initial_state": {0: 1}}, "needs an anneal_schedule"),
         ({"anneal_schedule": [[0, 1], [5, 1]], "initial_state": {9: 1}}, "state of qubit 0"),
     ],

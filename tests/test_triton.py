@@ -7,6 +7,7 @@ script, draws the spins that the tests look at.
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ import torch
 from models import F64, SMALL_MODELS, law, random_ising, state_index
 from scipy.stats import chi2
 
-from qahm_torch import CouplingGraph, GibbsSampler, Ising
+from qahm_torch import CouplingGraph, GibbsSampler, Ising, TemperingSampler
 from qahm_torch.ising import all_states
+from qahm_torch.kernels.population import populate
+from qahm_torch.kernels.tiles import arrange_matrix, arrange_table
 
 pytest.importorskip("triton", reason="needs triton, which is not installed")
 
@@ -45,20 +48,19 @@ def chip_like():
 
 def draw(device):
     r"""Returns all spins that the tests look at, by name."""
-    from qahm_torch.kernels import cuda as tk
+    from qahm_torch.kernels.cuda import sweep_chains
 
-    arrange = {"matrix": tk.arrange_matrix, "table": tk.arrange_table}
     draws = {}
 
-    def run(name, kind, ising, state, num_sweeps, seed=7, base=None, **kwargs):
-        model = arrange[kind](placed(ising, device), base)
+    def run(name, kind, ising, state, num_sweeps, seed=7, base=None, tile=4, **kwargs):
+        arrange = arrange_matrix if kind == "matrix" else partial(arrange_table, tile=tile)
         before = state.clone()
-        draws[name, kind] = tk.sweep_chains(model, state, num_sweeps, seed, **kwargs).cpu()
+        model = arrange(placed(ising, device), base)
+        draws[name, kind] = sweep_chains(model, state, num_sweeps, seed, **kwargs).cpu()
         assert torch.equal(state, before)
 
     for kind in KINDS:
         # Wide blocks, and tiles as small as the models, keep the interpreter busy with numpy.
-        tk.TABLE_ROWS = 4
         lanes = {"num_lanes": 4 * NUM_CHAINS if device == "cpu" else 16}
         betas = torch.tensor(BETAS, device=device).repeat_interleave(NUM_CHAINS)
         for name, make in SMALL_MODELS.items():
@@ -76,9 +78,9 @@ def draw(device):
         wide = random_ising(CouplingGraph.complete(33), 0.2)
         run("wide", kind, wide, start(24, 33, device), 1, num_lanes=32)
         chip, few = chip_like(), start(24, 62, device)
-        for rows_per_tile in (4, 16):
-            tk.TABLE_ROWS = rows_per_tile
-            run(f"chip {rows_per_tile}", kind, chip, few, 2, num_lanes=32)
+        for tile in (4, 16):
+            run(f"chip {tile}", kind, chip, few, 2, tile=tile, num_lanes=32)
+        run = partial(run, tile=16)
         run("again", kind, chip, few, 2, seed=torch.tensor(7), num_lanes=32)
         run("other", kind, chip, few, 2, seed=8, num_lanes=32)
         run("small blocks", kind, chip, few, 2, num_lanes=8, num_warps=1)
@@ -86,10 +88,19 @@ def draw(device):
         schedule = torch.linspace(0.1, 1, 2, device=device).unsqueeze(-1)
         run("schedule", kind, chip, few, 2, betas=schedule, num_lanes=32)
         run("default", kind, chip, few.float(), 2)
-    sampler = GibbsSampler(6, backend="triton")
-    samples = sampler.sample(placed(complete, device), NUM_CHAINS, clamp=CLAMP.to(device))
+    complete = placed(complete, device)
+    samples = GibbsSampler(6, backend="triton").sample(
+        complete, NUM_CHAINS, clamp=CLAMP.to(device)
+    )
     draws["sampler"] = samples.spins.to(torch.int8).cpu()
-    assert samples.info["backend"] == "triton-matrix"
+    draws["backends"] = [samples.info["backend"]]
+    ladders = TemperingSampler(2, 3, backend="torch").sample(complete, 8).state
+    samples = TemperingSampler(2, 3, backend="triton").sample(complete, 8, state=ladders)
+    draws["ladders"] = samples.state.rungs.cpu(), ladders.rungs.cpu()
+    draws["backends"].append(samples.info["backend"])
+    chains = populate(complete, 8, base=complete.h / 2, backend="triton")
+    energies = complete.energy(chains.spins) - chains.spins.to(complete.h) @ complete.h / 2
+    draws["weights"] = chains.anneal(torch.tensor([0.25, 1.0])).cpu(), (-0.75 * energies).cpu()
     return draws
 
 
@@ -124,6 +135,7 @@ def p_value(spins, probabilities):
 
 
 def test_the_sampler_takes_the_kernels_where_it_is_asked_to(draws):
+    assert draws["backends"] == ["triton-matrix", "triton-matrix"]
     spins = draws["sampler"]
     states = all_states(5)
     fits = ((CLAMP == 0) | (states == CLAMP)).all(-1)
@@ -134,8 +146,15 @@ def test_the_sampler_takes_the_kernels_where_it_is_asked_to(draws):
 
 @pytest.mark.skipif("TRITON_INTERPRET" in os.environ, reason="the interpreter runs on the CPU")
 def test_the_sampler_says_that_the_kernels_need_a_gpu():
-    with pytest.raises(ValueError, match="'triton' runs on CUDA, but the model is on cpu"):
+    with pytest.raises(ValueError, match="'triton', but it runs on CUDA and the model is on cpu"):
         GibbsSampler(2, backend="triton").sample(SMALL_MODELS["ring"](), 3)
+
+
+def test_ladders_and_annealing_take_the_kernels_too(draws):
+    after, before = draws["ladders"]
+    # At infinite temperature, half of the spins are new.
+    assert after.shape == before.shape and (after != before)[:, 0].double().mean() > 0.2
+    torch.testing.assert_close(*draws["weights"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -192,15 +211,17 @@ def test_bad_arguments_are_named():
     from qahm_torch.kernels.cuda import sweep_chains
 
     ising = SMALL_MODELS["ring"]()
-    with pytest.raises(ValueError, match="run on a CUDA device, but the chains are on cpu"):
+    with pytest.raises(ValueError, match="state is on cpu, but these sweeps run on a CUDA device"):
         sweep_chains(ising, start(2, 5, "cpu"), 1, seed=0)
-    with pytest.raises(ValueError, match=r"shape \(2, 4\) does not hold chains of 5 spins"):
+    with pytest.raises(ValueError, match=r"state has shape \(2, 4\), but chains of 5 spins"):
         sweep_chains(ising, start(2, 4, "cpu"), 1, seed=0)
     with pytest.raises(ValueError, match="num_sweeps is 0"):
         sweep_chains(ising, start(2, 5, "cpu"), 0, seed=0)
-    with pytest.raises(ValueError, match=r"hold has shape \(4,\), not \(5,\) or \(2, 5\)"):
+    with pytest.raises(
+        ValueError, match=r"hold has shape \(4,\), but it needs \(5,\) or \(2, 5\)"
+    ):
         sweep_chains(ising, start(2, 5, "cpu"), 1, seed=0, hold=torch.ones(4))
-    with pytest.raises(ValueError, match="num_lanes is 12, not a power of two"):
+    with pytest.raises(ValueError, match="num_lanes is 12, but a power of two"):
         sweep_chains(ising, start(2, 5, "cpu"), 1, seed=0, num_lanes=12)
 
 

@@ -8,7 +8,7 @@ import torch
 from models import F64
 from scipy import stats
 from torch.autograd import gradcheck, gradgradcheck
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, Laplace
 from unit_laws import (
     BOTH,
     INDEPENDENT,
@@ -37,7 +37,7 @@ from qahm_torch import (
     Spins,
     Units,
 )
-from qahm_torch.nn.distributions import IndependentUnits, draw, unit_log_prob
+from qahm_torch.nn.distributions import draw, unit_log_prob
 from qahm_torch.nn.units import SpinBernoulli, SpinOneHot
 
 # One unit of each kind: all of its values, (S, 1), and the weights of their sum or integral.
@@ -426,8 +426,7 @@ def test_units_of_the_user_may_be_any_distribution():
             super().__init__(num_units, num_parameters=num_units)
 
         def _distribution(self, activations):
-            base = torch.distributions.Laplace(activations, 1.0, validate_args=False)
-            return IndependentUnits(base)
+            return Independent(Laplace(activations, 1.0), 1)
 
     units = Concatenated([LaplaceUnits(2), Spins(1)])
     law = units(torch.zeros(40, 3))

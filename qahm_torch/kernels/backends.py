@@ -2,22 +2,27 @@ r"""Which form of the kernels is taken: by what was asked for, where the model i
 
 from __future__ import annotations
 
-__all__ = ["check_backend", "compiled_form"]
+__all__ = ["BACKENDS", "NUMBA_BACKENDS", "check_backend", "compiled_form"]
 
 import functools
 import importlib
 import warnings
+from collections.abc import Sequence
 from types import ModuleType
 
 import torch
 
-BACKENDS = ("auto", "numba", "torch", "triton")
+# Of kernels that have no form in Triton, and of those that do.
+NUMBA_BACKENDS = ("auto", "numba", "torch")
+BACKENDS = (*NUMBA_BACKENDS, "triton")
 
 
-def check_backend(backend: str) -> None:
-    r"""Raises ValueError if there is no such backend."""
-    if backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}; it is one of {', '.join(map(repr, BACKENDS))}")
+def check_backend(backend: str, known: Sequence[str] = BACKENDS) -> None:
+    r"""Raises ValueError if a backend is none of those that are known."""
+    if backend not in known:
+        names = [repr(name) for name in known]
+        choice = f"{', '.join(names[:-1])} or {names[-1]}"
+        raise ValueError(f"backend is {backend!r}, but {choice} is needed")
 
 
 def compiled_form(name: str, device: torch.device, backend: str) -> ModuleType | None:
@@ -30,17 +35,21 @@ def compiled_form(name: str, device: torch.device, backend: str) -> ModuleType |
             wherever numba works.
 
     Raises:
-        ValueError: If the backend is "numba" and the model is not on the CPU.
+        ValueError: If the backend is none of these, or it is "numba" and the model is not on the
+            CPU.
         RuntimeError: If the backend is "numba" and numba does not work here.
     """
+    check_backend(backend, NUMBA_BACKENDS)
     on_cpu = device.type == "cpu"
     if backend == "torch" or (backend == "auto" and not on_cpu):
         return None
     if not on_cpu:
-        raise ValueError(f"backend 'numba' runs on the CPU, but the model is on {device}")
+        raise ValueError(
+            f"backend is 'numba', but it runs on the CPU and the model is on {device}"
+        )
     module, trouble = _imported(name)
     if module is None and backend == "numba":
-        raise RuntimeError(f"backend 'numba' does not work here: {trouble}")
+        raise RuntimeError(f"backend is 'numba', but numba does not work here: {trouble}")
     return module
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 __all__ = ["Clusters", "Rows", "anneal", "run_chains"]
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from qahm_torch.kernels.compiler import compiled, in_threads
+from qahm_torch.kernels.compiler import Function, compiled, in_threads
+from qahm_torch.kernels.heat_bath import next_words, spin_in_field, uniform
 
 # With more lanes the scalar work per neighbor is shared by more chains; with too many the spins
 # of a block leave the cache.
@@ -26,9 +25,8 @@ WIDTH = 32
 # Rows of neighbors are filled up to a multiple of this, which the kernel takes at once.
 STRIDE = 4
 
-# Infinite fields are allowed, so the flags that rule them out are left out.
-_compiled = partial(compiled, fastmath={"contract", "reassoc", "nsz", "arcp"})
-_inlined = njit(inline="always")
+Floats = NDArray[np.float32]
+Words = NDArray[np.uint32]
 
 
 class Rows(NamedTuple):
@@ -37,10 +35,10 @@ class Rows(NamedTuple):
     The terms of row r are those from `starts[r]` to `starts[r + 1]`, a multiple of `STRIDE`.
     """
 
-    h: NDArray[np.float32]  # (R,)
+    h: Floats  # (R,)
     starts: NDArray[np.uint64]  # (R + 1,)
     neighbors: NDArray[np.uint64]
-    couplings: NDArray[np.float32]
+    couplings: Floats
 
 
 class Clusters(NamedTuple):
@@ -58,7 +56,7 @@ def run_chains(
     spins: NDArray[np.int8],
     fields: Rows,
     clusters: Clusters,
-    betas: NDArray[np.float32],
+    betas: Floats,
     rng: np.random.Generator,
     num_threads: int = 1,
 ) -> NDArray[np.int8]:
@@ -91,8 +89,13 @@ def _blocks(num_chains: int, num_threads: int) -> list[NDArray[np.int64]]:
     return [vector.ravel() % num_chains for vector in vectors]
 
 
+def _compiled(function: Function) -> Function:
+    # Infinite fields are allowed, so the flags that rule them out are left out.
+    return compiled(function, fastmath={"contract", "reassoc", "nsz", "arcp"})
+
+
 @_compiled
-def anneal(state, fields, clusters, betas, seeds):  # type: ignore[no-untyped-def]
+def anneal(state: Floats, fields: Rows, clusters: Clusters, betas: Floats, seeds: Words) -> None:
     r"""Runs the chains in place, one sweep at each inverse temperature.
 
     Arguments:
@@ -105,24 +108,24 @@ def anneal(state, fields, clusters, betas, seeds):  # type: ignore[no-untyped-de
     lanes = state.shape[1]
     total = np.empty(lanes, np.float32)
     field = np.empty(lanes, np.float32)
-    uniform = np.empty(lanes, np.float32)
+    random = np.empty(lanes, np.float32)
     for t in range(betas.shape[0]):
         beta = np.float32(2) * betas[t]
         for i in range(state.shape[0]):
             _field(field, state, fields, np.uint64(i))
-            _draw(uniform, seeds)
-            _heat_bath(state[i], field, uniform, beta)
+            _draw(random, seeds)
+            _heat_bath(state[i], field, random, beta)
         for g in range(clusters.starts.shape[0] - 1):
             first, last = clusters.starts[g], clusters.starts[g + 1]
             _cluster_field(total, field, state, clusters, first, last)
-            _draw(uniform, seeds)
-            _heat_bath(field, total, uniform, beta)
+            _draw(random, seeds)
+            _heat_bath(field, total, random, beta)
             for p in range(first, last):
                 _multiply(state[clusters.sites[p]], field)
 
 
 @_compiled
-def _field(field, state, rows, r):  # type: ignore[no-untyped-def]
+def _field(field: Floats, state: Floats, rows: Rows, r: np.uint64 | int) -> None:
     # Unsigned indices spare the test for negative ones, which costs as much as the arithmetic.
     neighbors, couplings = rows.neighbors, rows.couplings
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
@@ -142,7 +145,9 @@ def _field(field, state, rows, r):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _cluster_field(total, field, state, clusters, first, last):  # type: ignore[no-untyped-def]
+def _cluster_field(
+    total: Floats, field: Floats, state: Floats, clusters: Clusters, first: int, last: int
+) -> None:
     # A cluster is one spin that is now +1: its field is the sum of s f over its members.
     for c in range(total.shape[0]):
         total[c] = 0
@@ -154,44 +159,21 @@ def _cluster_field(total, field, state, clusters, first, last):  # type: ignore[
 
 
 @_compiled
-def _heat_bath(spin, field, uniform, beta):  # type: ignore[no-untyped-def]
-    one = np.float32(1)
-    for c in range(spin.shape[0]):
-        spin[c] = one if uniform[c] * (one + _exp(beta * field[c])) < one else -one
+def _heat_bath(spins: Floats, field: Floats, random: Floats, beta: np.float32) -> None:
+    for c in range(spins.shape[0]):
+        spins[c] = spin_in_field(beta * field[c], random[c])
 
 
 @_compiled
-def _multiply(row, factor):  # type: ignore[no-untyped-def]
+def _multiply(row: Floats, factor: Floats) -> None:
     for c in range(row.shape[0]):
         row[c] *= factor[c]
 
 
 @_compiled
-def _draw(uniform, seeds):  # type: ignore[no-untyped-def]
-    r"""Draws uniform numbers by xoshiro128+, a generator per lane."""
-    r0, r1, r2, r3 = seeds[0], seeds[1], seeds[2], seeds[3]
-    for c in range(uniform.shape[0]):
-        x0, x1, x2, x3 = r0[c], r1[c], r2[c], r3[c]
-        bits = np.int32(np.uint32(x0 + x3) >> np.uint32(8))
-        uniform[c] = (np.float32(bits) + np.float32(0.5)) * np.float32(2.0**-24)
-        shifted = np.uint32(x1 << np.uint32(9))
-        x2, x3 = np.uint32(x2 ^ x0), np.uint32(x3 ^ x1)
-        x1, x0 = np.uint32(x1 ^ x2), np.uint32(x0 ^ x3)
-        x2 = np.uint32(x2 ^ shifted)
-        x3 = np.uint32(np.uint32(x3 << np.uint32(11)) | np.uint32(x3 >> np.uint32(21)))
-        r0[c], r1[c], r2[c], r3[c] = x0, x1, x2, x3
-
-
-@_inlined
-def _exp(x):  # type: ignore[no-untyped-def]
-    r"""Returns exp x to 1e-5 by 2**n and a polynomial, which unlike exp is done lane by lane."""
-    x = min(max(x, np.float32(-80)), np.float32(80)) * np.float32(1.4426950408889634)
-    n = np.floor(x + np.float32(0.5))
-    r = x - n
-    power = np.float32(1.3333558146428443e-3)
-    power = power * r + np.float32(9.618129107628477e-3)
-    power = power * r + np.float32(5.550410866482158e-2)
-    power = power * r + np.float32(2.402265069591007e-1)
-    power = power * r + np.float32(6.931471805599453e-1)
-    power = power * r + np.float32(1)
-    return power * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+def _draw(random: Floats, seeds: Words) -> None:
+    r"""Draws uniform numbers, by a generator per lane."""
+    x0, x1, x2, x3 = seeds[0], seeds[1], seeds[2], seeds[3]
+    for c in range(random.shape[0]):
+        bits, x0[c], x1[c], x2[c], x3[c] = next_words(x0[c], x1[c], x2[c], x3[c])
+        random[c] = uniform(bits)

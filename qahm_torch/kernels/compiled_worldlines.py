@@ -9,19 +9,23 @@ from __future__ import annotations
 __all__ = ["run_lines"]
 
 import math
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from qahm_torch.kernels.compiler import compiled, in_threads
+from qahm_torch.kernels.compiler import Function, compiled, in_threads, worthwhile_threads
+from qahm_torch.kernels.heat_bath import next_words, spin_in_field, uniform
 from qahm_torch.kernels.worldlines import Fields, join_lines
 
 # With less work than this, in updates of lines, a second thread costs more than it gains.
 WORK_OF_THREAD = 20_000
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+Words = NDArray[np.uint32]
 
 
 def run_lines(
@@ -33,35 +37,37 @@ def run_lines(
 ) -> Tensor:
     r"""Returns the world lines after some sweeps (see `worldlines.run_lines`)."""
     num_chains, num_spins = clamp.shape
-    num_threads = min(
-        torch.get_num_threads(),
-        num_chains,
-        1 + num_chains * num_spins * num_sweeps // WORK_OF_THREAD,
-    )
+    work = num_chains * num_spins * num_sweeps
+    num_threads = worthwhile_threads(work, WORK_OF_THREAD, num_chains)
     seed = int(torch.randint(2**63 - 1, (), generator=generator))
-    seeds = np.random.default_rng(seed).integers(2**64, size=(num_chains, 2), dtype=np.uint64)
-    model = tuple(part.numpy() for part in fields)
+    seeds = np.random.default_rng(seed).integers(2**32, size=(num_chains, 4), dtype=np.uint32)
+    h, gamma, starts, neighbors, couplings = (part.numpy() for part in fields)
     degree = int(fields.starts.diff().max())
     held = clamp.float().contiguous().numpy()
 
-    def run(rows: Any) -> Tensor:
+    def run(rows: Indices) -> Tensor:
         # A line ends with at least one 1, so that the loops over kinks need no other bound.
         table = pad(lines[rows].flatten(0, 1), (0, 2), value=1.0).numpy()
-        answer = torch.from_numpy(_run(table, *model, degree, held[rows], num_sweeps, seeds[rows]))
-        return answer.unflatten(0, (len(rows), num_spins))
+        answer = _run(
+            table, h, gamma, starts, neighbors, couplings, degree, held[rows], num_sweeps,
+            seeds[rows],
+        )  # fmt: skip
+        return torch.from_numpy(answer).view(len(rows), num_spins, -1)
 
     rows = np.array_split(np.arange(num_chains), num_threads)
     return join_lines(in_threads(run, rows, num_threads))
 
 
-# Sums may be taken in any order, which lets the compiler take many terms at once.
-_vectorized = partial(compiled, fastmath={"contract", "reassoc", "nsz"})
+def _vectorized(function: Function) -> Function:
+    # Sums may be taken in any order, which lets the compiler take many terms at once.
+    return compiled(function, fastmath={"contract", "reassoc", "nsz"})
 
 
 @compiled
-def _run(  # type: ignore[no-untyped-def]
-    lines, h, gamma, starts, neighbors, couplings, degree, clamp, num_sweeps, seeds
-):
+def _run(
+    lines: Floats, h: Floats, gamma: Floats, starts: Indices, neighbors: Indices,
+    couplings: Floats, degree: int, clamp: Floats, num_sweeps: int, seeds: Words,
+) -> Floats:  # fmt: skip
     r"""Returns the lines of shape (S N, 1 + K) after the sweeps, as wide as it took."""
     # The cuts of a line and the field integrated between them; when the field jumps and how.
     table = np.ones((2, 16), np.float32)
@@ -84,7 +90,7 @@ def _run(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _widened(table, least):  # type: ignore[no-untyped-def]
+def _widened(table: Floats, least: int) -> Floats:
     height, width = table.shape
     wider = np.ones((height, max(least, 2 * width)), np.float32)
     for row in range(height):
@@ -94,7 +100,7 @@ def _widened(table, least):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _draw_cuts(table, line, gamma, seed):  # type: ignore[no-untyped-def]
+def _draw_cuts(table: Floats, line: Floats, gamma: np.float32, seed: Words) -> tuple[Floats, int]:
     r"""Writes the kinks of a line and a Poisson process of further cuts, sorted."""
     one = np.float32(1)
     number, k = 0, 1
@@ -116,9 +122,10 @@ def _draw_cuts(table, line, gamma, seed):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _gather(  # type: ignore[no-untyped-def]
-    events, lines, first, h, neighbors, couplings, begin, end
-):
+def _gather(
+    events: Floats, lines: Floats, first: int, h: np.float32, neighbors: Indices,
+    couplings: Floats, begin: int, end: int,
+) -> tuple[np.float32, int]:  # fmt: skip
     r"""Writes when and by how much the field jumps; returns it at time 0, and their number."""
     times, jumps = events[0], events[1]
     two = np.float32(2)
@@ -138,7 +145,9 @@ def _gather(  # type: ignore[no-untyped-def]
 
 
 @_vectorized
-def _integrate(table, number, events, field, num_events):  # type: ignore[no-untyped-def]
+def _integrate(
+    table: Floats, number: int, events: Floats, field: np.float32, num_events: int
+) -> None:
     r"""Writes the integrals of the field from one cut to the next."""
     cuts, integrals = table[0], table[1]
     times, jumps = events[0], events[1]
@@ -153,18 +162,18 @@ def _integrate(table, number, events, field, num_events):  # type: ignore[no-unt
 
 
 @compiled
-def _draw_line(line, table, number, held, seed):  # type: ignore[no-untyped-def]
+def _draw_line(line: Floats, table: Floats, number: int, held: np.float32, seed: Words) -> None:
     cuts, integrals = table[0], table[1]
     # Time is periodic: what is after the last cut is the beginning of the first segment.
     if number > 0:
         integrals[0] += integrals[number]
-    first = _heat_bath(integrals[0], seed)
+    first = _spin(integrals[0], seed)
     if held != 0:
         first = held
     line[0] = first
     spin, k = first, 1
     for c in range(1, number + 1):
-        after = _heat_bath(integrals[c], seed) if c < number else first
+        after = _spin(integrals[c], seed) if c < number else first
         if after != spin:
             line[k] = cuts[c - 1]
             k += 1
@@ -175,27 +184,17 @@ def _draw_line(line, table, number, held, seed):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _heat_bath(energy, seed):  # type: ignore[no-untyped-def]
-    above = _uniform(seed) * (1 + math.exp(2 * energy)) < 1
-    return np.float32(1) if above else np.float32(-1)
+def _spin(energy: np.float32, seed: Words) -> np.float32:
+    return spin_in_field(np.float32(2) * energy, _uniform(seed))
 
 
 @compiled
-def _exponential(rate, seed):  # type: ignore[no-untyped-def]
-    return -math.log(_uniform(seed)) / rate if rate > 0 else math.inf
+def _exponential(rate: np.float32, seed: Words) -> float:
+    return -math.log(float(_uniform(seed))) / float(rate) if rate > 0 else math.inf
 
 
 @compiled
-def _uniform(seed):  # type: ignore[no-untyped-def]
-    r"""Returns a number between 0 and 1 by xoroshiro128+."""
-    x, y = seed[0], seed[1]
-    bits = (x + y) >> np.uint64(12)
-    y ^= x
-    seed[0] = _rotated(x, np.uint64(24)) ^ y ^ (y << np.uint64(16))
-    seed[1] = _rotated(y, np.uint64(37))
-    return (np.float64(bits) + 0.5) * 2.0**-52
-
-
-@compiled
-def _rotated(x, count):  # type: ignore[no-untyped-def]
-    return (x << count) | (x >> (np.uint64(64) - count))
+def _uniform(seed: Words) -> np.float32:
+    r"""Returns a number between 0 and 1, by a generator per chain."""
+    bits, seed[0], seed[1], seed[2], seed[3] = next_words(seed[0], seed[1], seed[2], seed[3])
+    return uniform(bits)

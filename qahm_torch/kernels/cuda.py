@@ -5,24 +5,21 @@ each other. The spins of a block are contiguous bytes, one row per spin, and sma
 in the cache. Random numbers are a function of seed, sweep, spin and chain, so that what a chain
 does depends neither on the blocks nor on how many chains there are.
 
-The module needs triton, so it is imported where it is used.
+The module needs triton, so it is imported where it is used. Triton looks annotations up among its
+own names, unless they are quoted.
 """
+
+# ruff: noqa: UP037
+# The bodies of kernels are Triton, whose types and loops pyright takes for those of Python.
+# pyright: reportOperatorIssue=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
-__all__ = [
-    "Matrix",
-    "Table",
-    "arrange_chains",
-    "arrange_matrix",
-    "arrange_table",
-    "matrix_kernel",
-    "sweep_chains",
-    "table_kernel",
-]
+__all__ = ["matrix_kernel", "sweep_chains", "table_kernel"]
 
 import os
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import triton
@@ -30,83 +27,21 @@ import triton.language as tl
 from torch import Tensor
 
 from qahm_torch.ising import Ising
+from qahm_torch.kernels.tiles import (
+    MATRIX_COLUMNS,
+    TABLE_COLUMNS,
+    Matrix,
+    Table,
+    arrange_chains,
+    rounded_up,
+)
 
-# Above this fraction of possible pairs, multiplying zeros is cheaper than gathering neighbors.
-DENSE_FRACTION = 0.2
-# Spins whose fields a program computes at once: with a matrix, and with a table of neighbors.
-MATRIX_ROWS, TABLE_ROWS = 16, 32
-# Columns of the matrix, and neighbors of each spin, that a program takes at once.
-MATRIX_COLUMNS, TABLE_COLUMNS = 32, 4
 # Chains per program: 32 bytes are what the memory moves at once.
 MAX_LANES, MIN_LANES = 32, 8
 # Chains of a matrix for each warp, and the warps of a program with a table.
 MATRIX_LANES, TABLE_WARPS = 8, 4
 # How tiles are multiplied: "tf32" would round the couplings, "tf32x3" is single precision as well.
 PRECISION = "ieee"
-
-
-class Matrix(NamedTuple):
-    r"""A model of many couplings, with rows filled up to whole tiles."""
-
-    num_spins: int
-    h: Tensor  # fields less base, of shape (rows,)
-    base: Tensor  # fields of independent spins, of shape (rows,)
-    weights: Tensor  # couplings (rows, rows) to the spins as they are when a tile begins
-    own: Tensor  # couplings (rows, MATRIX_ROWS) to the spins that the tile has updated before
-
-
-class Table(NamedTuple):
-    r"""A model of few couplings: the rows of a tile have one color, and a list of neighbors."""
-
-    num_spins: int
-    h: Tensor  # fields less base, of shape (rows,)
-    base: Tensor  # fields of independent spins, of shape (rows,)
-    order: Tensor  # the spin at each row, 0 where it is filled up, of shape (rows,)
-    place: Tensor  # the row of each spin, of shape (N,)
-    bounds: Tensor  # the first tile of each color, and the end, of shape (C + 1,)
-    starts: Tensor  # the first list entry of each tile, and the end, of shape (tiles + 1,)
-    neighbors: Tensor  # the rows of the neighbors, of shape (entries, TABLE_ROWS)
-    weights: Tensor  # their couplings, of shape (entries, TABLE_ROWS)
-
-
-def arrange_chains(ising: Ising, base: Tensor | None = None) -> Matrix | Table:
-    r"""Returns the model as the kernels read it, on its device.
-
-    Arguments:
-        ising: A classical model.
-        base: The fields b of independent spins, of shape (N,); None for zero.
-    """
-    n = ising.num_spins
-    dense = ising.graph.num_edges > DENSE_FRACTION * n * (n - 1) / 2
-    return arrange_matrix(ising, base) if dense else arrange_table(ising, base)
-
-
-def arrange_matrix(ising: Ising, base: Tensor | None = None) -> Matrix:
-    r"""Returns the model as a matrix, whatever its graph; arguments as in `arrange_chains`."""
-    n, rows = ising.num_spins, _rounded_up(ising.num_spins, MATRIX_COLUMNS)
-    weights = ising.h.new_zeros(rows, rows, dtype=torch.float32)
-    weights[:n, :n] = ising.couplings().detach()
-    tiles = weights.view(rows // MATRIX_ROWS, MATRIX_ROWS, rows // MATRIX_ROWS, MATRIX_ROWS)
-    diagonal = tiles.diagonal(dim1=0, dim2=2)
-    own = diagonal.permute(2, 0, 1).tril(-1).reshape(rows, MATRIX_ROWS).contiguous()
-    # What is left next to the diagonal are the spins that the tile has not updated yet.
-    diagonal.copy_(diagonal.permute(2, 0, 1).triu(1).permute(1, 2, 0))
-    h, base = _fields(ising, base, torch.arange(n, device=weights.device), rows)
-    return Matrix(n, h, base, weights, own)
-
-
-def arrange_table(ising: Ising, base: Tensor | None = None) -> Table:
-    r"""Returns the model as lists of neighbors; arguments as in `arrange_chains`."""
-    place, bounds = _rows_of_spins(ising)
-    rows = int(bounds[-1]) * TABLE_ROWS
-    order = torch.zeros(rows, dtype=torch.int32)
-    order[place] = torch.arange(ising.num_spins, dtype=torch.int32)
-    device = ising.h.device
-    h, base = _fields(ising, base, place.to(device), rows)
-    starts, neighbors, weights = _neighbor_lists(ising, place, rows)
-    index = (order, place, bounds.int(), starts.int(), neighbors)
-    order, place, bounds, starts, neighbors = (i.to(device) for i in index)
-    return Table(ising.num_spins, h, base, order, place, bounds, starts, neighbors, weights)
 
 
 @torch.no_grad()
@@ -156,15 +91,23 @@ def sweep_chains(
     betas = betas.expand(num_sweeps, num_chains)
     common = (num_sweeps, num_chains, *betas.stride(), *strides, hold is not None, lanes)
     seed = torch.as_tensor(seed, dtype=torch.int64).to(device, non_blocking=True)
-    with torch.cuda.device_of(blocks):
+    with torch.cuda.device(blocks.get_device()):
         _launch(tiles, (blocks, held, betas, seed), common, num_warps)
     return _from_lanes(blocks, tiles, num_chains).to(state.dtype)
 
 
-@triton.jit
-def _excess(  # type: ignore[no-untyped-def]
-    field, base, beta, hold, key, sweep, spin, block, HELD: tl.constexpr, LANES: tl.constexpr
-):
+def _kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    r"""Returns `triton.jit` with options, as a decorator whose answer has no type of its own."""
+    decorator: Callable[[Callable[..., Any]], Any] = triton.jit(**options)
+    return decorator
+
+
+@_kernel()
+def _excess(
+    field: "Any", base: "Any", beta: "Any", hold: "Any", key: "Any",
+    sweep: "Any", spin: "Any", block: "Any",
+    HELD: tl.constexpr, LANES: tl.constexpr,
+) -> "Any":  # fmt: skip
     r"""Returns fields of shape (rows, LANES) less noise: the spins are +1 where it is negative."""
     four = block * (LANES // 4) + tl.arange(0, LANES // 4)
     a, b, c, d = tl.philox(key, four[None, :], spin[:, None], sweep, 0)
@@ -180,12 +123,16 @@ def _excess(  # type: ignore[no-untyped-def]
     return excess
 
 
-@triton.jit(do_not_specialize=["num_sweeps", "num_chains", "num_spins"])
-def matrix_kernel(  # type: ignore[no-untyped-def]
-    state, hold, betas, seed, num_sweeps, num_chains, beta_t, beta_s, hold_b, hold_r, hold_s,
-    HELD: tl.constexpr, LANES: tl.constexpr, h, base, weights, own, num_spins, num_rows,
+@_kernel(do_not_specialize=["num_sweeps", "num_chains", "num_spins"])
+def matrix_kernel(
+    state: "Any", hold: "Any", betas: "Any", seed: "Any",
+    num_sweeps: "Any", num_chains: "Any", beta_t: "Any", beta_s: "Any",
+    hold_b: "Any", hold_r: "Any", hold_s: "Any",
+    HELD: tl.constexpr, LANES: tl.constexpr,
+    h: "Any", base: "Any", weights: "Any", own: "Any",
+    num_spins: "Any", num_rows: "Any",
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     block = tl.program_id(0)
     lane = tl.arange(0, LANES)
     row = tl.arange(0, ROWS)
@@ -217,12 +164,16 @@ def matrix_kernel(  # type: ignore[no-untyped-def]
             tl.debug_barrier()
 
 
-@triton.jit(do_not_specialize=["num_sweeps", "num_chains", "num_colors"])
-def table_kernel(  # type: ignore[no-untyped-def]
-    state, hold, betas, seed, num_sweeps, num_chains, beta_t, beta_s, hold_b, hold_r, hold_s,
-    HELD: tl.constexpr, LANES: tl.constexpr, h, base, order, bounds, starts, neighbors, weights,
-    num_rows, num_colors, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
+@_kernel(do_not_specialize=["num_sweeps", "num_chains", "num_colors"])
+def table_kernel(
+    state: "Any", hold: "Any", betas: "Any", seed: "Any",
+    num_sweeps: "Any", num_chains: "Any", beta_t: "Any", beta_s: "Any",
+    hold_b: "Any", hold_r: "Any", hold_s: "Any",
+    HELD: tl.constexpr, LANES: tl.constexpr,
+    h: "Any", base: "Any", order: "Any", bounds: "Any",
+    starts: "Any", neighbors: "Any", weights: "Any",
+    num_rows: "Any", num_colors: "Any", ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+) -> None:  # fmt: skip
     block = tl.program_id(0)
     lane = tl.arange(0, LANES)
     row = tl.arange(0, ROWS)
@@ -267,12 +218,12 @@ def _launch(
     if isinstance(tiles, Matrix):
         matrix_kernel[(num_programs,)](
             *chains, *common, *tiles[1:], tiles.num_spins, num_rows,
-            MATRIX_ROWS, MATRIX_COLUMNS, PRECISION, **options,
+            tiles.own.shape[1], MATRIX_COLUMNS, PRECISION, **options,
         )  # fmt: skip
     else:
         table_kernel[(num_programs,)](
             *chains, *common, tiles.h, tiles.base, tiles.order, *tiles[5:],
-            num_rows, len(tiles.bounds) - 1, TABLE_ROWS, TABLE_COLUMNS, **options,
+            num_rows, len(tiles.bounds) - 1, tiles.weights.shape[1], TABLE_COLUMNS, **options,
         )  # fmt: skip
 
 
@@ -285,21 +236,21 @@ def _check_arguments(
 ) -> None:
     if num_sweeps < 1:
         raise ValueError(f"num_sweeps is {num_sweeps}, but at least 1 sweep is needed")
-    shape = tuple(state.shape)
-    if len(shape) != 2 or shape[1] != model.num_spins:
-        raise ValueError(f"state of shape {shape} does not hold chains of {model.num_spins} spins")
+    shape, n = tuple(state.shape), model.num_spins
+    if len(shape) != 2 or shape[1] != n:
+        raise ValueError(f"state has shape {shape}, but chains of {n} spins have shape (S, {n})")
     if hold is not None and tuple(hold.shape) not in (shape, shape[1:]):
-        raise ValueError(f"hold has shape {tuple(hold.shape)}, not {shape[1:]} or {shape}")
-    if num_lanes is not None and (num_lanes < 4 or num_lanes & (num_lanes - 1)):
-        raise ValueError(f"num_lanes is {num_lanes}, not a power of two of at least 4")
-    if isinstance(model, Ising) and not model.is_classical:
-        raise ValueError("these sweeps need a classical model, but gamma is not 0")
-    if model.h.device != state.device:
-        raise ValueError(f"the chains are on {state.device}, but the model on {model.h.device}")
-    if state.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError(
-            f"these sweeps run on a CUDA device, but the chains are on {state.device}"
+            f"hold has shape {tuple(hold.shape)}, but it needs {shape[1:]} or {shape}"
         )
+    if num_lanes is not None and (num_lanes < 4 or num_lanes & (num_lanes - 1)):
+        raise ValueError(f"num_lanes is {num_lanes}, but a power of two of at least 4 is needed")
+    if isinstance(model, Ising) and not model.is_classical:
+        raise ValueError("gamma is not 0, but these sweeps need a classical model")
+    if model.h.device != state.device:
+        raise ValueError(f"state is on {state.device}, but the model is on {model.h.device}")
+    if state.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise ValueError(f"state is on {state.device}, but these sweeps run on a CUDA device")
 
 
 def _choose_lanes(num_chains: int, device: torch.device) -> int:
@@ -313,57 +264,9 @@ def _choose_lanes(num_chains: int, device: torch.device) -> int:
     return lanes
 
 
-def _fields(
-    ising: Ising, base: Tensor | None, place: Tensor, num_rows: int
-) -> tuple[Tensor, Tensor]:
-    h = torch.zeros(2, num_rows, device=ising.h.device)
-    h[0, place] = ising.h.detach().float()
-    if base is not None:
-        h[1, place] = base.detach().to(h)
-        h[0] -= h[1]
-    return h[0], h[1]
-
-
-def _rows_of_spins(ising: Ising) -> tuple[Tensor, Tensor]:
-    r"""Returns the row of each spin (N,), and the first tile of each color (C + 1,)."""
-    classes = ising.graph.color_classes
-    degree = torch.bincount(ising.graph.edges.flatten(), minlength=ising.num_spins)
-    place = torch.empty(ising.num_spins, dtype=torch.int64)
-    bounds = [0]
-    for members in classes:
-        # Spins of about as many neighbors share a tile, since its lists are filled up.
-        members = members[degree[members].argsort(descending=True, stable=True)]
-        place[members] = bounds[-1] * TABLE_ROWS + torch.arange(len(members))
-        bounds.append(bounds[-1] - (-len(members) // TABLE_ROWS))
-    return place, torch.tensor(bounds)
-
-
-def _neighbor_lists(ising: Ising, place: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Returns the first entry of each tile's lists, the entries, and their couplings."""
-    edges = place[ising.graph.edges]
-    source, target = torch.cat([edges, edges.flip(1)]).T
-    sort = source.argsort(stable=True)
-    source, target = source[sort], target[sort]
-    degree = torch.bincount(source, minlength=num_rows)
-    widths = -(-degree.view(-1, TABLE_ROWS).amax(1) // TABLE_COLUMNS) * TABLE_COLUMNS
-    starts = torch.cat([widths.new_zeros(1), widths.cumsum(0)])
-    entry = torch.arange(len(source)) - (degree.cumsum(0) - degree)[source]
-    at = (starts[source // TABLE_ROWS] + entry) * TABLE_ROWS + source % TABLE_ROWS
-    neighbors = torch.zeros(int(starts[-1]) * TABLE_ROWS, dtype=torch.int32)
-    neighbors[at] = target.int()
-    J = ising.J.detach().float()
-    weights = J.new_zeros(len(neighbors))
-    weights[at.to(J.device)] = torch.cat([J, J])[sort.to(J.device)]
-    return starts, neighbors.view(-1, TABLE_ROWS), weights.view(-1, TABLE_ROWS)
-
-
-def _rounded_up(number: int, step: int) -> int:
-    return -(-number // step) * step
-
-
 def _to_lanes(values: Tensor, tiles: Matrix | Table, lanes: int) -> Tensor:
     r"""Returns values of chains (S, N) in blocks (B, rows, lanes), filled up by ones."""
-    size = (_rounded_up(len(values), lanes), len(tiles.h))
+    size = (rounded_up(len(values), lanes), len(tiles.h))
     rows = values.new_ones(size)
     place = tiles.place if isinstance(tiles, Table) else slice(tiles.num_spins)
     rows[: len(values), place] = values

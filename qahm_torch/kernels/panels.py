@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qahm_torch.ising import CouplingGraph, Ising
-from qahm_torch.kernels.compiler import compiled, in_threads
+from qahm_torch.kernels.adjacency import Neighbors, neighbors_of
+from qahm_torch.kernels.compiler import compiled, in_threads, worthwhile_threads
 from qahm_torch.kernels.vectors import (
     LANES,
     ROWS,
@@ -40,6 +41,8 @@ CERTAIN = 1e4
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.uint64]
+Words = NDArray[np.uint32]
+Flags = NDArray[np.bool_]
 
 
 class Layout(NamedTuple):
@@ -48,7 +51,7 @@ class Layout(NamedTuple):
     num_rows: int  # in a panel
     starts: Indices  # (P + 1,), the first column of each panel
     columns: Indices  # (C,), the neighbors
-    place: NDArray[np.int64]  # (2E,), of both directions of each edge in the couplings
+    place: NDArray[np.int64]  # (2, E), of both directions of each edge in the couplings
     size: int  # the number of couplings, filled up with zeros, those within panels last
 
 
@@ -65,14 +68,14 @@ class Panels(NamedTuple):
     columns: Indices
     values: Floats  # (C * num_rows,), the couplings, column by column
     own: Floats  # (M, num_rows), couplings within panels
-    frozen: NDArray[np.bool_]  # (M,), spins that no chain may flip
+    frozen: Flags  # (M,), spins that no chain may flip
 
 
 class Lanes(NamedTuple):
     r"""Chains in blocks of `LANES`, changed in place."""
 
     spins: Floats  # (B, M, LANES)
-    seeds: NDArray[np.uint32]  # (B, 4, LANES)
+    seeds: Words  # (B, 4, LANES)
     hold: Floats  # (B, M, LANES), large where a spin is held; (1, 1, LANES) for nowhere
     energies: Doubles  # (B, LANES), of the model less those of the independent spins
     log_weights: Doubles  # (B, LANES)
@@ -102,7 +105,7 @@ def arrange_panels(
     still = np.ones(size, np.bool_)
     still[:num_spins] = False if frozen is None else frozen.numpy()
     couplings = np.zeros(layout.size, np.float32)
-    one_way, other_way = np.split(layout.place, 2)
+    one_way, other_way = layout.place
     couplings[one_way] = couplings[other_way] = ising.J.detach().float().numpy()
     values, own = np.split(couplings, [layout.size - size * layout.num_rows])
     own = own.reshape(size, layout.num_rows)
@@ -158,12 +161,13 @@ def sweep_lanes(lanes: Lanes, panels: Panels, betas: Tensor, weigh: bool = False
     table = _table(betas)
     num_blocks = len(lanes.spins)
     work = num_blocks * LANES * len(panels.offset) * len(betas)
-    num_threads = min(torch.get_num_threads(), num_blocks, 1 + work // WORK_OF_THREAD)
+    num_threads = worthwhile_threads(work, WORK_OF_THREAD, num_blocks)
     stops = [k * num_blocks // num_threads for k in range(num_threads + 1)]
+    arrays: Any = (*lanes, *panels)
 
     def run(k: int) -> None:
         scratch = _aligned(np.zeros((ROWS + 1, LANES), np.float32))
-        _sweep_blocks(*lanes, *panels, table, steps, scratch, stops[k], stops[k + 1])
+        _sweep_blocks(table, steps, scratch, stops[k], stops[k + 1], *arrays)
 
     in_threads(run, range(num_threads), num_threads)
 
@@ -178,11 +182,12 @@ def _table(betas: Tensor) -> Floats:
 
 # One by one, arrays take a microsecond each to hand over; in a tuple they take ten times that.
 @compiled
-def _sweep_blocks(  # type: ignore[no-untyped-def]
-    spins, seeds, hold, energies, log_weights,
-    offset, base, starts, columns, values, own, frozen,
-    betas, steps, scratch, first, last,
-):  # fmt: skip
+def _sweep_blocks(
+    betas: Floats, steps: Doubles, scratch: Floats, first: int, last: int,
+    spins: Floats, seeds: Words, hold: Floats, energies: Doubles, log_weights: Doubles,
+    offset: Floats, base: Floats, starts: Indices, columns: Indices, values: Floats, own: Floats,
+    frozen: Flags,
+) -> None:  # fmt: skip
     panels = Panels(offset, base, starts, columns, values, own, frozen)
     gap = scratch[ROWS]
     for b in range(first, last):
@@ -202,7 +207,10 @@ def _sweep_blocks(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _sweep_narrow(state, seeds, hold, panels, beta, field, gap):  # type: ignore[no-untyped-def]
+def _sweep_narrow(
+    state: Floats, seeds: Words, hold: Floats, panels: Panels, beta: Floats, field: Floats,
+    gap: Floats,
+) -> None:  # fmt: skip
     _, base, starts, columns, values, own, frozen = panels
     stride, one = np.uint64(len(hold) > 1), np.uint64(1)
     for row in range(len(frozen)):
@@ -215,7 +223,10 @@ def _sweep_narrow(state, seeds, hold, panels, beta, field, gap):  # type: ignore
 
 
 @compiled
-def _sweep_wide(state, seeds, hold, panels, beta, field, gap):  # type: ignore[no-untyped-def]
+def _sweep_wide(
+    state: Floats, seeds: Words, hold: Floats, panels: Panels, beta: Floats, field: Floats,
+    gap: Floats,
+) -> None:  # fmt: skip
     _, base, starts, columns, values, own, frozen = panels
     stride, one = np.uint64(len(hold) > 1), np.uint64(1)
     for panel in range(len(starts) - 1):
@@ -234,25 +245,26 @@ def _sweep_wide(state, seeds, hold, panels, beta, field, gap):  # type: ignore[n
 
 
 def _layout(graph: CouplingGraph) -> Layout:
-    wide = _layout_of_width(graph, ROWS)
-    narrow_size = 2 * graph.num_edges * NARROW_COST
-    return wide if len(wide.columns) * ROWS <= narrow_size else _layout_of_width(graph, 1)
+    near = neighbors_of(graph)
+    wide = _layout_of_width(near, ROWS)
+    narrow_size = len(near.edges) * NARROW_COST
+    return wide if len(wide.columns) * ROWS <= narrow_size else _layout_of_width(near, 1)
 
 
-def _layout_of_width(graph: CouplingGraph, num_rows: int) -> Layout:
-    num_panels = -(-graph.num_spins // num_rows)
-    edges = graph.edges.numpy()
-    row, column = np.concatenate([edges, edges[:, ::-1]]).T
+def _layout_of_width(near: Neighbors, num_rows: int) -> Layout:
+    num_spins, row, column = len(near.degrees), near.spins.numpy(), near.others.numpy()
+    num_panels = -(-num_spins // num_rows)
     panel, inside = row // num_rows, row // num_rows == column // num_rows
     # The columns of all panels in order, and where the one of each coupling is.
-    keys, where = np.unique((panel * graph.num_spins + column)[~inside], return_inverse=True)
-    starts = np.searchsorted(keys, np.arange(num_panels + 1) * graph.num_spins)
+    keys, where = np.unique((panel * num_spins + column)[~inside], return_inverse=True)
+    starts = np.searchsorted(keys, np.arange(num_panels + 1) * num_spins)
     place = np.empty(len(row), np.int64)
     place[~inside] = where * num_rows + row[~inside] % num_rows
     place[inside] = len(keys) * num_rows + row[inside] * num_rows + column[inside] % num_rows
+    place = place[near.edges.argsort().view(-1, 2).T.numpy()]
     size = (len(keys) + num_panels * num_rows) * num_rows
-    columns = (keys % graph.num_spins).astype(np.uint64)
-    return Layout(num_rows, starts.astype(np.uint64), columns, place, size)
+    columns = (keys % num_spins).astype(np.uint64)
+    return Layout(num_rows, starts.astype(np.uint64), columns, np.ascontiguousarray(place), size)
 
 
 def _in_lanes(values: Tensor, size: int, dtype: torch.dtype = torch.float32) -> NDArray[Any]:

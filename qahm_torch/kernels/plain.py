@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from qahm_torch.ising import Ising
+from qahm_torch.kernels.adjacency import neighbors_of
 
 # Below this fraction of possible pairs, gathering neighbors beats the product with a full matrix.
 DENSE_FRACTION = 0.05
@@ -17,22 +18,24 @@ DENSE_FRACTION = 0.05
 DENSE_SPINS = 256
 
 
-class Blocks(NamedTuple):
-    r"""A model arranged for sweeps: the spins of a color class are contiguous rows.
+class Padded(NamedTuple):
+    r"""Couplings as a table of neighbors, filled up to the largest number of them."""
 
-    The couplings are held either as a matrix or as a table of neighbors.
-    """
+    neighbors: Tensor  # rows of the neighbors, of shape (degree, N)
+    weights: Tensor  # their couplings, of shape (degree, N, 1)
+
+
+class Blocks(NamedTuple):
+    r"""A model arranged for sweeps: the spins of a color class are contiguous rows."""
 
     order: Tensor  # the spin at each row, of shape (N,)
     bounds: tuple[tuple[int, int], ...]  # first and last row of each color class
     h: Tensor  # the fields in row order, of shape (N, 1)
-    matrix: Tensor | None  # couplings in row order, of shape (N, N)
-    neighbors: Tensor | None  # rows of the neighbors, of shape (degree, N)
-    weights: Tensor | None  # their couplings, of shape (degree, N, 1)
+    couplings: Tensor | Padded  # in row order, as a matrix of shape (N, N) or as a table
 
     @property
     def backend(self) -> str:
-        if self.matrix is None:
+        if isinstance(self.couplings, Padded):
             return "torch-sparse"
         return "torch-bipartite" if len(self.bounds) == 2 else "torch-dense"
 
@@ -40,18 +43,15 @@ class Blocks(NamedTuple):
 def arrange(ising: Ising) -> Blocks:
     r"""Returns the model in the order in which a sweep visits its spins."""
     classes = ising.graph.color_classes
-    device = ising.h.device
-    order = torch.cat(classes).to(device)
+    order = torch.cat(classes).to(ising.h.device)
     stops = torch.tensor([len(c) for c in classes]).cumsum(0).tolist()
     bounds = tuple(zip([0, *stops[:-1]], stops, strict=True))
     dtype = torch.promote_types(ising.h.dtype, torch.float32)
     h = ising.h.detach().to(dtype)[order].unsqueeze(-1)
     n = ising.num_spins
-    if n <= DENSE_SPINS or ising.graph.num_edges > DENSE_FRACTION * n * n / 2:
-        matrix = ising.couplings().detach().to(dtype)[order][:, order]
-        return Blocks(order, bounds, h, matrix, None, None)
-    neighbors, weights = _neighbor_table(ising, order, dtype)
-    return Blocks(order, bounds, h, None, neighbors, weights)
+    if n > DENSE_SPINS and ising.graph.num_edges <= DENSE_FRACTION * n * n / 2:
+        return Blocks(order, bounds, h, _padded(ising, order, dtype))
+    return Blocks(order, bounds, h, ising.couplings().detach().to(dtype)[order][:, order])
 
 
 def random_spins(
@@ -84,15 +84,16 @@ def sweep_(state: Tensor, blocks: Blocks, noise: Tensor) -> Tensor:
             how a spin is clamped.
     """
     threshold = noise - blocks.h
-    if blocks.matrix is None:
-        return _sparse_sweep_(state, blocks, threshold)
+    couplings = blocks.couplings
+    if isinstance(couplings, Padded):
+        return _sparse_sweep_(state, couplings, blocks.bounds, threshold)
     if len(blocks.bounds) == 2:
-        return _bipartite_sweep_(state, blocks.matrix, blocks.bounds[0][1], threshold)
+        return _bipartite_sweep_(state, couplings, blocks.bounds[0][1], threshold)
     if len(blocks.bounds) == len(state):
-        return _sequential_sweep_(state, blocks.matrix, threshold)
+        return _sequential_sweep_(state, couplings, threshold)
     one = state.new_ones(())
     for start, stop in blocks.bounds:
-        excess = torch.addmm(threshold[start:stop], blocks.matrix[start:stop], state, alpha=-1)
+        excess = torch.addmm(threshold[start:stop], couplings[start:stop], state, alpha=-1)
         torch.copysign(one, excess, out=state[start:stop])
     return state
 
@@ -114,32 +115,24 @@ def _sequential_sweep_(state: Tensor, matrix: Tensor, threshold: Tensor) -> Tens
     return state
 
 
-def _sparse_sweep_(state: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
-    assert blocks.neighbors is not None and blocks.weights is not None
+def _sparse_sweep_(
+    state: Tensor, table: Padded, bounds: tuple[tuple[int, int], ...], threshold: Tensor
+) -> Tensor:
     one = state.new_ones(())
-    for start, stop in blocks.bounds:
+    for start, stop in bounds:
         excess = threshold[start:stop]
-        for neighbor, weight in zip(blocks.neighbors, blocks.weights, strict=True):
+        for neighbor, weight in zip(*table, strict=True):
             excess.addcmul_(state[neighbor[start:stop]], weight[start:stop], value=-1)
         torch.copysign(one, excess, out=state[start:stop])
     return state
 
 
-def _neighbor_table(ising: Ising, order: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    n = ising.num_spins
+def _padded(ising: Ising, order: Tensor, dtype: torch.dtype) -> Padded:
+    near = neighbors_of(ising.graph, order.device)
     row = torch.empty_like(order)
-    row[order] = torch.arange(n, device=order.device)
-    edges = row[ising.graph.edges.to(order.device)]
-    source = torch.cat([edges[:, 0], edges[:, 1]])
-    target = torch.cat([edges[:, 1], edges[:, 0]])
-    coupling = torch.cat([ising.J, ising.J]).detach().to(dtype)
-    sort = source.argsort(stable=True)
-    source, target, coupling = source[sort], target[sort], coupling[sort]
-    degree = torch.bincount(source, minlength=n)
-    slot = torch.arange(len(source), device=order.device) - (degree.cumsum(0) - degree)[source]
-    width = int(degree.max())
-    neighbors = torch.zeros(width, n, dtype=torch.int64, device=order.device)
-    weights = torch.zeros(width, n, 1, dtype=dtype, device=order.device)
-    neighbors[slot, source] = target
-    weights[slot, source, 0] = coupling
-    return neighbors, weights
+    row[order] = torch.arange(len(order), device=order.device)
+    size = (int(near.degrees.max()), len(order))
+    neighbors, weights = order.new_zeros(size), ising.J.new_zeros(size, dtype=dtype)
+    neighbors[near.slots, row[near.spins]] = row[near.others]
+    weights[near.slots, row[near.spins]] = ising.J.detach().to(dtype)[near.edges]
+    return Padded(neighbors, weights.unsqueeze(-1))

@@ -7,6 +7,7 @@ __all__ = ["Population", "populate"]
 import os
 from abc import ABC, abstractmethod
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,17 @@ from torch import Tensor
 from qahm_torch.ising import Ising
 from qahm_torch.kernels.backends import compiled_form
 from qahm_torch.kernels.plain import arrange, logistic_noise, random_spins, sweep_
+from qahm_torch.kernels.tiles import arrange_chains
+
+
+class Start(NamedTuple):
+    r"""A model and where its chains are."""
+
+    ising: Ising
+    spins: Tensor  # (S, N), as int8
+    base: Tensor | None  # the fields b of independent spins, of shape (N,)
+    clamp: Tensor | None  # spins to hold, of shape (S, N), as int8
+    generator: torch.Generator | None
 
 
 class Population(ABC):
@@ -26,16 +38,12 @@ class Population(ABC):
 
     backend: str
 
+    def __init__(self, start: Start):
+        self._start = start
+
     @abstractmethod
     def sweep(self, betas: Tensor) -> None:
         r"""Sweeps once at each inverse temperature, of shape (T,), or (T, S) for each chain."""
-
-    @abstractmethod
-    def anneal(self, betas: Tensor) -> Tensor:
-        r"""Returns the log-weights (S,) of annealed importance sampling along `betas` (T,).
-
-        The chains are taken to be at the first inverse temperature, and are swept at the others.
-        """
 
     @property
     @abstractmethod
@@ -43,9 +51,23 @@ class Population(ABC):
         r"""The spins as int8, of shape (S, N)."""
 
     @property
-    @abstractmethod
     def energies(self) -> Tensor:
         r"""The energies :math:`E - E_0` of shape (S,), in float64."""
+        ising, values, base = self._start.ising, self.spins.double(), self._start.base
+        h = ising.h.double() if base is None else ising.h.double() - base.double()
+        fields = Ising(ising.graph, h, ising.J.double()).fields(values)
+        return (values * (h + fields)).sum(-1) / 2
+
+    def anneal(self, betas: Tensor) -> Tensor:
+        r"""Returns the log-weights (S,) of annealed importance sampling along `betas` (T,).
+
+        The chains are taken to be at the first inverse temperature, and are swept at the others.
+        """
+        log_weights = self.spins.new_zeros(len(self.spins), dtype=torch.float64)
+        for step, beta in zip(betas.double().diff(), betas[1:], strict=True):
+            log_weights -= step * self.energies
+            self.sweep(beta.unsqueeze(0))
+        return log_weights
 
 
 def populate(
@@ -80,31 +102,23 @@ def populate(
     else:
         kernels = compiled_form("panels", ising.h.device, backend)
     ising = Ising(ising.graph, ising.h.detach(), ising.J.detach())
-    spins = _start(ising, num_chains, state, generator)
+    spins = _starting_spins(ising, num_chains, state, generator)
     if clamp is not None:
         clamp = clamp.to(torch.int8).to(spins.device).expand(num_chains, -1)
         spins = torch.where(clamp == 0, spins, clamp)
+    start = Start(ising, spins, base, clamp, generator)
     if kernels is None:
-        return _TorchPopulation(ising, spins, base, clamp, generator)
-    if backend == "triton":
-        return _TritonPopulation(kernels, ising, spins, base, clamp, generator)
-    return _CompiledPopulation(kernels, ising, spins, base, clamp, generator)
+        return _TorchPopulation(start)
+    return (_TritonPopulation if backend == "triton" else _CompiledPopulation)(start, kernels)
 
 
 class _CompiledPopulation(Population):
-    def __init__(
-        self,
-        kernels: ModuleType,
-        ising: Ising,
-        spins: Tensor,
-        base: Tensor | None,
-        clamp: Tensor | None,
-        generator: torch.Generator | None,
-    ):
-        self._kernels, self._ising, self._base, self._size = kernels, ising, base, spins.shape
-        frozen, hold = _frozen(clamp)
-        self._panels = kernels.arrange_panels(ising, base, frozen)
-        self._lanes = kernels.fill_lanes(spins, self._panels, hold, generator)
+    def __init__(self, start: Start, kernels: ModuleType):
+        super().__init__(start)
+        frozen, hold = _frozen(start.clamp)
+        self._kernels, self._size = kernels, start.spins.shape
+        self._panels = kernels.arrange_panels(start.ising, start.base, frozen)
+        self._lanes = kernels.fill_lanes(start.spins, self._panels, hold, start.generator)
         # The sweeps keep energies up to date, once there are some.
         self._has_energies = False
         self.backend = "numba-sparse" if self._panels.own.shape[1] == 1 else "numba-tiles"
@@ -112,99 +126,66 @@ class _CompiledPopulation(Population):
     def sweep(self, betas: Tensor) -> None:
         self._kernels.sweep_lanes(self._lanes, self._panels, betas)
 
+    @property
+    def spins(self) -> Tensor:
+        spins: Tensor = self._kernels.spins_of_lanes(self._lanes, *self._size)
+        return spins
+
+    @property
+    def energies(self) -> Tensor:
+        self._begin_energies()
+        return torch.from_numpy(self._lanes.energies.reshape(-1)[: self._size[0]].copy())
+
     def anneal(self, betas: Tensor) -> Tensor:
-        self._start_energies()
+        self._begin_energies()
         self._lanes.log_weights[:] = 0
         self._kernels.sweep_lanes(self._lanes, self._panels, betas, weigh=True)
         return torch.from_numpy(self._lanes.log_weights.reshape(-1)[: self._size[0]].copy())
 
-    @property
-    def spins(self) -> Tensor:
-        return self._kernels.spins_of_lanes(self._lanes, *self._size)
-
-    @property
-    def energies(self) -> Tensor:
-        self._start_energies()
-        return torch.from_numpy(self._lanes.energies.reshape(-1)[: self._size[0]].copy())
-
-    def _start_energies(self) -> None:
+    def _begin_energies(self) -> None:
         if not self._has_energies:
-            energies = _energies(self._ising, self._base, self.spins)
-            self._lanes.energies.reshape(-1)[: self._size[0]] = energies.numpy()
+            self._lanes.energies.reshape(-1)[: self._size[0]] = super().energies.numpy()
             self._has_energies = True
 
 
 class _TritonPopulation(Population):
-    def __init__(
-        self,
-        kernels: ModuleType,
-        ising: Ising,
-        spins: Tensor,
-        base: Tensor | None,
-        clamp: Tensor | None,
-        generator: torch.Generator | None,
-    ):
-        self._kernels, self._ising, self._base = kernels, ising, base
-        self._spins, self._clamp, self._generator = spins, clamp, generator
-        self._model = kernels.arrange_chains(ising, base)
+    def __init__(self, start: Start, kernels: ModuleType):
+        super().__init__(start)
+        self._kernels, self._spins = kernels, start.spins
+        self._model = arrange_chains(start.ising, start.base)
         self.backend = f"triton-{type(self._model).__name__.lower()}"
 
     def sweep(self, betas: Tensor) -> None:
         # Drawn where the generator is: a seed on the GPU is never waited for.
-        device = self._spins.device if self._generator is None else self._generator.device
-        seed = torch.randint(2**63 - 1, (1,), generator=self._generator, device=device)
+        generator, clamp = self._start.generator, self._start.clamp
+        device = self._spins.device if generator is None else generator.device
+        seed = torch.randint(2**63 - 1, (1,), generator=generator, device=device)
         betas = betas if betas.ndim == 2 else betas.unsqueeze(-1)
         self._spins = self._kernels.sweep_chains(
-            self._model, self._spins, len(betas), seed, hold=self._clamp, betas=betas
+            self._model, self._spins, len(betas), seed, hold=clamp, betas=betas
         )
-
-    def anneal(self, betas: Tensor) -> Tensor:
-        log_weights = torch.zeros(len(self._spins), dtype=torch.float64, device=self._spins.device)
-        for step, beta in zip(betas.double().diff(), betas[1:], strict=True):
-            log_weights -= step * self.energies
-            self.sweep(beta.unsqueeze(0))
-        return log_weights
 
     @property
     def spins(self) -> Tensor:
         return self._spins
 
-    @property
-    def energies(self) -> Tensor:
-        return _energies(self._ising, self._base, self._spins)
-
 
 class _TorchPopulation(Population):
-    def __init__(
-        self,
-        ising: Ising,
-        spins: Tensor,
-        base: Tensor | None,
-        clamp: Tensor | None,
-        generator: torch.Generator | None,
-    ):
-        self._ising, self._base, self._generator = ising, base, generator
-        self._blocks = arrange(ising)
-        if base is not None:
-            rows = base.unsqueeze(-1)[self._blocks.order].to(self._blocks.h)
-            self._blocks = self._blocks._replace(h=self._blocks.h - rows)
-            self._base_rows = rows
-        order = self._blocks.order
-        self._state = spins.T[order].to(self._blocks.h)
-        self._hold = None if clamp is None else clamp.T[order].to(self._blocks.h) * torch.inf
-        # Now +-inf where a spin is held and NaN where it is free.
-        self.backend = self._blocks.backend
+    def __init__(self, start: Start):
+        super().__init__(start)
+        blocks = arrange(start.ising)
+        if start.base is not None:
+            self._base = start.base.unsqueeze(-1)[blocks.order].to(blocks.h)
+            blocks = blocks._replace(h=blocks.h - self._base)
+        self._blocks, self.backend = blocks, blocks.backend
+        self._state = start.spins.T[blocks.order].to(blocks.h)
+        if start.clamp is not None:
+            # Now +-inf where a spin is held and NaN where it is free.
+            self._hold = start.clamp.T[blocks.order].to(blocks.h) * torch.inf
 
     def sweep(self, betas: Tensor) -> None:
         for beta in betas.to(self._state):
             sweep_(self._state, self._blocks, self._noise(beta))
-
-    def anneal(self, betas: Tensor) -> Tensor:
-        log_weights = torch.zeros_like(self._state[0], dtype=torch.float64)
-        for step, beta in zip(betas.double().diff(), betas[1:], strict=True):
-            log_weights -= step * self.energies
-            self.sweep(beta.unsqueeze(0))
-        return log_weights
 
     @property
     def spins(self) -> Tensor:
@@ -212,42 +193,41 @@ class _TorchPopulation(Population):
         rows[self._blocks.order] = self._state.to(torch.int8)
         return rows.T.contiguous()
 
-    @property
-    def energies(self) -> Tensor:
-        return _energies(self._ising, self._base, self.spins)
-
     def _noise(self, beta: Tensor) -> Tensor:
         # The kernel compares noise with fields, so that at beta it is the noise that is scaled.
-        noise = logistic_noise(
-            (len(self._state), self._state.shape[1]), self._state, self._generator
-        )
-        if self._base is not None:
-            noise -= self._base_rows
+        num_spins, num_chains = self._state.shape
+        noise = logistic_noise((num_spins, num_chains), self._state, self._start.generator)
+        if self._start.base is not None:
+            noise -= self._base
         noise = noise / beta
-        return noise if self._hold is None else torch.where(self._hold.isnan(), noise, self._hold)
+        if self._start.clamp is None:
+            return noise
+        return torch.where(self._hold.isnan(), noise, self._hold)
 
 
 def _cuda_kernels(ising: Ising) -> ModuleType:
     device = ising.h.device.type
     if device != "cuda" and not os.environ.get("TRITON_INTERPRET"):
-        raise ValueError(f"backend 'triton' runs on CUDA, but the model is on {device}")
+        raise ValueError(f"backend is 'triton', but it runs on CUDA and the model is on {device}")
     try:
         from qahm_torch.kernels import cuda
     except ImportError as error:
-        raise RuntimeError(f"backend 'triton' does not work here: {error}") from error
+        raise RuntimeError(
+            f"backend is 'triton', but triton does not work here: {error}"
+        ) from error
     return cuda
 
 
-def _start(
+def _starting_spins(
     ising: Ising, num_chains: int, state: Tensor | None, generator: torch.Generator | None
 ) -> Tensor:
     size = (num_chains, ising.num_spins)
     if state is None:
-        return random_spins(size[::-1], ising.h, generator).T.to(torch.int8)
+        return random_spins((size[1], num_chains), ising.h, generator).T.to(torch.int8)
     if tuple(state.shape) != size:
         raise ValueError(
-            f"state of shape {tuple(state.shape)} does not hold {num_chains} chains of "
-            f"{ising.num_spins} spins"
+            f"state has shape {tuple(state.shape)}, but {num_chains} chains of {ising.num_spins} "
+            f"spins have shape {size}"
         )
     return state.to(ising.h.device, torch.int8)
 
@@ -259,9 +239,3 @@ def _frozen(clamp: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     held = clamp != 0
     frozen = held.all(0)
     return frozen, None if torch.equal(held.any(0), frozen) else clamp
-
-
-def _energies(ising: Ising, base: Tensor | None, spins: Tensor) -> Tensor:
-    values = spins.double()
-    h = ising.h.double() if base is None else ising.h.double() - base.double()
-    return (values * (h + Ising(ising.graph, h, ising.J.double()).fields(values))).sum(-1) / 2

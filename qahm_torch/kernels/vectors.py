@@ -18,6 +18,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from qahm_torch.kernels.heat_bath import power_of_fraction, uniform_of, xoshiro
+
 # The numbers in a vector, and the vectors of chains side by side, such that the sums of `ROWS`
 # spins fit into the registers.
 _FEATURES = llvm.get_host_cpu_features()
@@ -28,6 +30,11 @@ WIDTH, VECTORS = (
 LANES = WIDTH * VECTORS
 ROWS = 4
 
+# llvmlite has no types.
+Builder = Any
+Value = Any
+
+_allocated: Callable[..., Value] = cgutils.alloca_once
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 _INTS = ir.VectorType(ir.IntType(32), WIDTH)
 # Rounds to integers when added and subtracted; its low bits are then the integer.
@@ -40,7 +47,7 @@ class Vector:
     Operators add instructions to the program; numbers stand for vectors of equal values.
     """
 
-    def __init__(self, builder: ir.IRBuilder, value: ir.Value):
+    def __init__(self, builder: Builder, value: Value):
         self.builder = builder
         self.value = value
 
@@ -85,52 +92,52 @@ class Vector:
     def as_float(self) -> Vector:
         return self._new(self.builder.bitcast(self.value, _FLOATS))
 
-    def _value(self, other: Vector | float) -> ir.Value:
+    def _value(self, other: Vector | float) -> Value:
         if isinstance(other, Vector):
             return other.value
         return ir.Constant(self.value.type, [other] * WIDTH)
 
-    def _new(self, value: ir.Value) -> Vector:
+    def _new(self, value: Value) -> Vector:
         return Vector(self.builder, value)
 
 
 class Table:
     r"""An array whose rows are taken in pieces: `table[i]` is a pointer to its i-th number."""
 
-    def __init__(self, builder: ir.IRBuilder, data: ir.Value):
+    def __init__(self, builder: Builder, data: Value):
         self.builder = builder
         self.data = data
 
-    def pointer(self, *terms: ir.Value | int) -> ir.Value:
+    def pointer(self, *terms: Value | int) -> Value:
         address = self.data
         for term in terms:
             address = self.builder.gep(address, [_integer(term)])
         return address
 
-    def scalar(self, *terms: ir.Value | int) -> ir.Value:
+    def scalar(self, *terms: Value | int) -> Value:
         return self.builder.load(self.pointer(*terms))
 
-    def broadcast(self, *terms: ir.Value | int) -> Vector:
+    def broadcast(self, *terms: Value | int) -> Vector:
         nothing = ir.Constant(_FLOATS, ir.Undefined)
         first = ir.Constant(ir.IntType(32), 0)
         single = self.builder.insert_element(nothing, self.scalar(*terms), first)
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), None)
         return Vector(self.builder, self.builder.shuffle_vector(single, nothing, zeros))
 
-    def load(self, *terms: ir.Value | int, kind: ir.Type = _FLOATS) -> Vector:
+    def load(self, *terms: Value | int, kind: Any = _FLOATS) -> Vector:
         pointer = self.builder.bitcast(self.pointer(*terms), kind.as_pointer())
         return Vector(self.builder, self.builder.load(pointer, align=4 * WIDTH))
 
-    def store(self, vector: Vector, *terms: ir.Value | int) -> None:
+    def store(self, vector: Vector, *terms: Value | int) -> None:
         pointer = self.builder.bitcast(self.pointer(*terms), vector.value.type.as_pointer())
         self.builder.store(vector.value, pointer, align=4 * WIDTH)
 
 
-def _integer(value: ir.Value | int) -> ir.Value:
+def _integer(value: Value | int) -> Value:
     return ir.Constant(ir.IntType(64), value) if isinstance(value, int) else value
 
 
-def _tables(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> list[Any]:
+def _tables(context: Any, builder: Builder, signature: Any, args: Any) -> list[Any]:
     r"""Returns the arguments, arrays as tables."""
     return [
         Table(builder, context.make_array(kind)(context, builder, arg).data)
@@ -141,7 +148,7 @@ def _tables(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> l
 
 
 def _program(emit: Callable[..., None]) -> Callable[..., Any]:
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+    def codegen(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
         emit(builder, *_tables(context, builder, signature, args))
         return context.get_dummy_value()
 
@@ -150,17 +157,17 @@ def _program(emit: Callable[..., None]) -> Callable[..., Any]:
 
 def _emit_fields(
     rows: int,
-    builder: ir.IRBuilder,
+    builder: Builder,
     field: Table,
     h: Table,
     state: Table,
     columns: Table,
     values: Table,
-    row: ir.Value,
-    first: ir.Value,
-    last: ir.Value,
+    row: Value,
+    first: Value,
+    last: Value,
 ) -> None:
-    sums = [[cgutils.alloca_once(builder, _FLOATS) for _ in range(VECTORS)] for _ in range(rows)]
+    sums = [[_allocated(builder, _FLOATS) for _ in range(VECTORS)] for _ in range(rows)]
     for r in range(rows):
         for slot in sums[r]:
             builder.store(h.broadcast(row, r).value, slot)
@@ -179,7 +186,7 @@ def _emit_fields(
 
 def _emit_update(
     rows: int,
-    builder: ir.IRBuilder,
+    builder: Builder,
     state: Table,
     field: Table,
     own: Table,
@@ -188,8 +195,8 @@ def _emit_update(
     seeds: Table,
     hold: Table,
     gap: Table,
-    i: ir.Value,
-    held: ir.Value,
+    i: Value,
+    held: Value,
 ) -> None:
     k = builder.urem(i, _integer(rows))
     start = builder.mul(builder.sub(i, k), _integer(LANES))
@@ -209,38 +216,36 @@ def _emit_update(
         state.store(spin, site, v)
 
 
-def _constant(builder: ir.IRBuilder, value: float) -> Vector:
+def _constant(builder: Builder, value: float) -> Vector:
     return Vector(builder, ir.Constant(_FLOATS, [value] * WIDTH))
 
 
+# Words of vectors have no more than 32 bits.
+_next_words: Callable[..., tuple[Vector, ...]] = xoshiro(lambda word: word)
+_uniform: Callable[[Vector], Vector] = uniform_of(Vector.to_float)
+
+
 def _draw(seeds: Table, v: int) -> Vector:
-    r"""Returns uniform numbers by xoshiro128+, a generator per lane."""
-    x0, x1, x2, x3 = (seeds.load(q * LANES, v, kind=_INTS) for q in range(4))
-    # With 23 bits the numbers are exact, so that none of them is 0 or 1.
-    uniform = ((x0 + x3) >> 9).to_float() * 2.0**-23 + 2.0**-24
-    shifted = x1 << 9
-    x2, x3 = x2 ^ x0, x3 ^ x1
-    x1, x0 = x1 ^ x2, x0 ^ x3
-    for q, x in enumerate((x0, x1, x2 ^ shifted, (x3 << 11) | (x3 >> 21))):
-        seeds.store(x, q * LANES, v)
-    return uniform
+    r"""Returns uniform numbers, by a generator per lane."""
+    bits, *words = _next_words(*(seeds.load(q * LANES, v, kind=_INTS) for q in range(4)))
+    for q, word in enumerate(words):
+        seeds.store(word, q * LANES, v)
+    return _uniform(bits)
 
 
 def _exp2(x: Vector) -> Vector:
     r"""Returns 2**x to 1e-5, for x cut off at +-115."""
     x = x.clip(-115.0, 115.0)
     rounded = x + _ROUNDING
-    r = x - (rounded - _ROUNDING)
-    power = r * 1.3333558146428443e-3 + 9.618129107628477e-3
-    power = power * r + 5.550410866482158e-2
-    power = power * r + 2.402265069591007e-1
-    power = power * r + 6.931471805599453e-1
-    power = power * r + 1.0
+    power: Vector = power_of_fraction(x - (rounded - _ROUNDING))
     return (power.bits() + (rounded.bits() << 23)).as_float()
 
 
 def _field_intrinsic(rows: int) -> Any:
-    def fields(typing, field, h, state, columns, values, row, first, last):  # type: ignore[no-untyped-def]
+    def fields(
+        typing: Any, field: Any, h: Any, state: Any, columns: Any, values: Any,
+        row: Any, first: Any, last: Any,
+    ) -> Any:  # fmt: skip
         arguments = (field, h, state, columns, values, row, first, last)
         return types.void(*arguments), _program(partial(_emit_fields, rows))
 
@@ -248,7 +253,10 @@ def _field_intrinsic(rows: int) -> Any:
 
 
 def _update_intrinsic(rows: int) -> Any:
-    def update(typing, state, field, own, base, beta, seeds, hold, gap, i, held):  # type: ignore[no-untyped-def]
+    def update(
+        typing: Any, state: Any, field: Any, own: Any, base: Any, beta: Any, seeds: Any,
+        hold: Any, gap: Any, i: Any, held: Any,
+    ) -> Any:  # fmt: skip
         arguments = (state, field, own, base, beta, seeds, hold, gap, i, held)
         return types.void(*arguments), _program(partial(_emit_update, rows))
 

@@ -9,6 +9,10 @@ entries of 1 + X are 1, the line may be cut at the times of a Poisson process of
 :math:`\Gamma` in addition to its kinks, and each segment between cuts is then a spin of its own,
 in the field of the other lines integrated over the segment. So there are no slices of time, and no
 error of a discretization.
+
+`compiled_worldlines` does the same for one chain after the other, on the CPU. It shares the model,
+the tables and the joining, but no loop: here each step is taken by all chains at once, as a GPU
+wants it, with tables as wide as the longest line, and there each chain stops at its own end.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from qahm_torch.ising import Ising
+from qahm_torch.kernels.adjacency import neighbors_of
 
 
 class Fields(NamedTuple):
@@ -37,17 +42,9 @@ class Fields(NamedTuple):
 def arrange_fields(ising: Ising) -> Fields:
     r"""Returns the model as rows of neighbors, in single precision."""
     h, J = ising.h.detach().float(), ising.J.detach().float()
-    edges = ising.graph.edges.to(h.device)
-    spins = edges.T.flatten()
-    order = spins.argsort(stable=True)
-    degrees = torch.bincount(spins, minlength=ising.num_spins)
-    return Fields(
-        h,
-        torch.zeros_like(h) if ising.gamma is None else ising.gamma.detach().float(),
-        pad(degrees.cumsum(0), (1, 0)),
-        edges.flip(-1).T.flatten()[order],
-        J.repeat(2)[order],
-    )
+    gamma = torch.zeros_like(h) if ising.gamma is None else ising.gamma.detach().float()
+    near = neighbors_of(ising.graph, h.device)
+    return Fields(h, gamma, near.starts, near.others, J[near.edges])
 
 
 def run_lines(

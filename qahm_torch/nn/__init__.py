@@ -1,20 +1,23 @@
 r"""Modules that know no sampler: units, networks, the Helmholtz machine, what a prior is."""
 
-from qahm_torch.nn.autoregressive import Autoregressive as Autoregressive
-from qahm_torch.nn.autoregressive import CausalLinear as CausalLinear
+from qahm_torch.nn.autoregressive import (
+    Autoregressive as Autoregressive,
+    CausalLinear as CausalLinear,
+)
 from qahm_torch.nn.belief import BeliefNetwork as BeliefNetwork
 from qahm_torch.nn.counts import PoissonUnits as PoissonUnits
 from qahm_torch.nn.gray import ContinuousSpins as ContinuousSpins
-from qahm_torch.nn.levels import DiscretizedLogistic as DiscretizedLogistic
-from qahm_torch.nn.levels import OrdinalUnits as OrdinalUnits
-from qahm_torch.nn.machine import HelmholtzMachine as HelmholtzMachine
-from qahm_torch.nn.machine import hide as hide
+from qahm_torch.nn.levels import (
+    DiscretizedLogistic as DiscretizedLogistic,
+    OrdinalUnits as OrdinalUnits,
+)
+from qahm_torch.nn.machine import HelmholtzMachine as HelmholtzMachine, hide as hide
 from qahm_torch.nn.prior import Prior as Prior
-from qahm_torch.nn.real import LogisticUnits as LogisticUnits
-from qahm_torch.nn.real import NormalUnits as NormalUnits
-from qahm_torch.nn.recognition import Draw as Draw
-from qahm_torch.nn.recognition import Recognition as Recognition
-from qahm_torch.nn.units import Concatenated as Concatenated
-from qahm_torch.nn.units import OneHot as OneHot
-from qahm_torch.nn.units import Spins as Spins
-from qahm_torch.nn.units import Units as Units
+from qahm_torch.nn.real import LogisticUnits as LogisticUnits, NormalUnits as NormalUnits
+from qahm_torch.nn.recognition import Draw as Draw, Recognition as Recognition
+from qahm_torch.nn.units import (
+    Concatenated as Concatenated,
+    OneHot as OneHot,
+    Spins as Spins,
+    Units as Units,
+)

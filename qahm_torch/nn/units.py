@@ -52,13 +52,13 @@ class Units(nn.Module, ABC):
     Example:
         A subclass says what the activations do:
 
-        >>> from torch.distributions import Laplace
+        >>> from torch.distributions import Independent, Laplace
         >>> class LaplaceUnits(Units):
         ...     def __init__(self, num_units):
         ...         super().__init__(num_units, num_parameters=num_units)
         ...
         ...     def _distribution(self, activations):
-        ...         return IndependentUnits(Laplace(activations, 1.0, validate_args=False))
+        ...         return Independent(Laplace(activations, 1.0), 1, validate_args=False)
         >>> LaplaceUnits(2)(torch.zeros(3, 2)).log_prob(torch.ones(2))
         tensor([-3.3863, -3.3863, -3.3863])
     """

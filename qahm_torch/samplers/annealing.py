@@ -31,7 +31,8 @@ class AnnealedSampler(Sampler):
     Arguments:
         num_temperatures: The number of inverse temperatures between 0 and 1, a sweep at each.
         num_sweeps: The number of sweeps after resampling, which part the copies of a chain.
-        backend: "numba", "torch", or "auto" for the former on the CPU wherever numba works.
+        backend: "numba" on the CPU, "triton" on CUDA (tested in its interpreter only), "torch"
+            anywhere, or "auto" for numba on the CPU wherever it works and torch elsewhere.
 
     Raises:
         ValueError: If a number is too small or there is no such backend.

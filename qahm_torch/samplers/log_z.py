@@ -115,7 +115,8 @@ def annealed_log_z(
         num_chains: The number of chains in each direction.
         num_temperatures: The number of inverse temperatures, a sweep at each.
         generator: The source of random numbers.
-        backend: "numba", "torch", or "auto" for the former on the CPU wherever numba works.
+        backend: "numba" on the CPU, "triton" on CUDA (tested in its interpreter only), "torch"
+            anywhere, or "auto" for numba on the CPU wherever it works and torch elsewhere.
 
     Raises:
         ValueError: If there are too few chains or temperatures, or there is no such backend.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qahm_torch.ising import Chains, Ising, SampleInfo, Samples
 from qahm_torch.kernels import worldlines
-from qahm_torch.kernels.backends import check_backend, compiled_form
+from qahm_torch.kernels.backends import NUMBA_BACKENDS, check_backend, compiled_form
 from qahm_torch.samplers.sampler import Sampler
 
 
@@ -45,11 +45,11 @@ class PathIntegralSampler(Sampler):
     \rangle`. Without a transverse field, this is the heat bath of `GibbsSampler`, which is faster.
 
     Without `state`, chains start from uniform random spins without kinks, and the samples are
-    biased towards those by too few sweeps. With `state`, they run on (persistent chains); the
-    state is the world lines of shape (S, N, 1 + K), whose number of kinks K changes. A clamped
-    spin is held at time 0, where it is measured, and free at other times, so that the free spins
-    follow the law given that the clamped ones have been measured. Under "num_kinks", the `info`
-    of the answer has the mean number of kinks of a world line, an unbiased estimate of
+    biased towards those by too few sweeps. With `state`, they run on (persistent chains): the
+    answer holds them as `WorldLines`, and spins of another sampler are lines without kinks. A
+    clamped spin is held at time 0, where it is measured, and free at other times, so that the free
+    spins follow the law given that the clamped ones have been measured. Under "num_kinks", the
+    `info` of the answer has the mean number of kinks of a world line, an unbiased estimate of
     :math:`\sum_i \Gamma_i \langle X_i \rangle / N` where the chains have converged and nothing is
     clamped.
 
@@ -82,7 +82,7 @@ class PathIntegralSampler(Sampler):
     def __init__(self, num_sweeps: int = 20, backend: str = "auto"):
         if num_sweeps < 1:
             raise ValueError(f"num_sweeps is {num_sweeps}, but at least 1 sweep is needed")
-        check_backend(backend)
+        check_backend(backend, NUMBA_BACKENDS)
         self.num_sweeps = num_sweeps
         self.backend = backend
 
@@ -120,7 +120,7 @@ def _check_gamma(ising: Ising) -> None:
     if ising.gamma is not None and not bool(ising.gamma.isfinite().all()):
         index = int((~ising.gamma.isfinite()).nonzero()[0])
         raise ValueError(
-            f"gamma[{index}] is {float(ising.gamma[index])}, but a transverse field is finite"
+            f"gamma[{index}] is {float(ising.gamma[index])}, but a finite field is needed"
         )
 
 

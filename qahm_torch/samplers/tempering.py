@@ -57,7 +57,8 @@ class TemperingSampler(Sampler):
         num_sweeps: The number of sweeps per call.
         num_temperatures: The number of temperatures; by default such that about a half of the
             swaps succeed.
-        backend: "numba", "torch", or "auto" for the former on the CPU wherever numba works.
+        backend: "numba" on the CPU, "triton" on CUDA (tested in its interpreter only), "torch"
+            anywhere, or "auto" for numba on the CPU wherever it works and torch elsewhere.
 
     Raises:
         ValueError: If a number is too small or there is no such backend.

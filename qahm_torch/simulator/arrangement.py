@@ -7,8 +7,11 @@ __all__ = ["arrange_program"]
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
+
+from qahm_torch.kernels.adjacency import neighbor_table
 
 if TYPE_CHECKING:
     from qahm_torch.kernels.clusters import Clusters, Rows
@@ -40,6 +43,9 @@ def arrange_program(
     for a variable. Flipping a fixed set by heat bath satisfies detailed balance whatever the set;
     the choice only decides how fast the chains mix. So clusters may not depend on the spins.
 
+    World lines in continuous time, as in `kernels.worldlines`, would need no slices, but they are
+    redrawn one spin at a time, and so hardly move where many qubits stand for one variable.
+
     Arguments:
         h: The fields of shape (N,), in units of the temperature.
         edges: The pairs of spins that interact, of shape (E, 2).
@@ -47,21 +53,24 @@ def arrange_program(
         gamma: The transverse field in units of the temperature.
         num_slices: The number of slices M.
     """
-    matrix = _symmetric(len(h), edges, J)
+    matrix = _couplings(len(h), edges, J)
     members = _bound_sets(matrix)
-    if gamma > 0:
+    if gamma > 0 and num_slices > 1:
         h, matrix, members = _sliced(h, matrix, members, gamma, num_slices)
     return _rows(h, matrix), _clusters(h, matrix, members)
 
 
-def _symmetric(n: int, edges: NDArray[np.int64], J: NDArray[np.float64]) -> sparse.csr_array:
-    upper = sparse.coo_array((J, (edges[:, 0], edges[:, 1])), shape=(n, n))
-    return (upper + upper.T).tocsr()
+def _couplings(
+    num_spins: int, edges: NDArray[np.int64], J: NDArray[np.float64]
+) -> sparse.csr_array:
+    near = neighbor_table(num_spins, torch.from_numpy(edges))
+    starts, _, others, index = (values.numpy() for values in near)
+    return sparse.csr_array((J[index], others, starts), shape=(num_spins, num_spins))
 
 
 def _bound_sets(matrix: sparse.csr_array) -> sparse.csr_array:
     r"""Returns the clusters as rows of zeros and ones, of shape (G, N)."""
-    n = matrix.shape[0]
+    n = len(matrix.indptr) - 1
     strongest = abs(matrix).max() if matrix.nnz else 0.0
     sets: dict[bytes, NDArray[np.int64]] = {}
     for fraction in FRACTIONS:
@@ -78,7 +87,8 @@ def _bound_sets(matrix: sparse.csr_array) -> sparse.csr_array:
 def _components(matrix: sparse.csr_array, threshold: float) -> NDArray[np.int32]:
     from scipy.sparse.csgraph import connected_components
 
-    return connected_components(abs(matrix) >= threshold, directed=False)[1]
+    labels: NDArray[np.int32] = connected_components(abs(matrix) >= threshold, directed=False)[1]
+    return labels
 
 
 def _sliced(
@@ -95,8 +105,8 @@ def _sliced(
     times = sparse.kron(bond * (ring + ring.T), sparse.eye_array(n))
     # The world lines of spins and of chains, and the chains within a slice.
     lines = sparse.kron(np.ones((1, num_slices)), sparse.vstack([sparse.eye_array(n), members]))
-    sets = sparse.vstack([lines, sparse.kron(one, members)]).tocsr()
-    return np.tile(h / num_slices, num_slices), (slices + times).tocsr(), sets
+    sets = sparse.csr_array(sparse.vstack([lines, sparse.kron(one, members)]))
+    return np.tile(h / num_slices, num_slices), sparse.csr_array(slices + times), sets
 
 
 def _rows(h: NDArray[np.float64], matrix: sparse.csr_array) -> Rows:
@@ -117,7 +127,8 @@ def _clusters(
     from qahm_torch.kernels.clusters import Clusters
 
     n, sites = len(h), members.indices.astype(np.int64)
-    cluster = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))
+    count = np.diff(members.indptr)
+    cluster = np.repeat(np.arange(len(count)), count)
     terms = matrix[sites].tocoo()
     inside = np.isin(cluster[terms.row] * n + terms.col, cluster * n + sites)
     outside = sparse.coo_array(

@@ -16,7 +16,7 @@ def quantized(
     r"""Returns the nearest of the :math:`2^{bits} + 1` equidistant values over `span`."""
     if bits is None:
         return values
-    step = (span[1] - span[0]) / 2**bits
+    step = (span[1] - span[0]) / (1 << bits)
     return step * np.round(values / step)
 
 

@@ -23,6 +23,7 @@ class Problem(NamedTuple):
     J: NDArray[np.float64]  # (E,)
 
     def scaled(self, factor: float) -> Problem:
+        r"""Returns the problem with all fields and couplings multiplied by the factor."""
         return self._replace(h=self.h * factor, J=self.J * factor)
 
     def totals(self) -> NDArray[np.float64]:
@@ -40,7 +41,7 @@ def problem_on_chip(
     Arguments:
         bqm: The model.
         qubits: The working qubits.
-        couplers: The `pair_keys` of the working couplers.
+        couplers: The `pair_keys` of the working couplers, in ascending order.
 
     Raises:
         ValueError: If a field or coupling is not finite.
@@ -60,7 +61,7 @@ def problem_on_chip(
     h, (row, column, J) = spin.to_numpy_vectors(variable_order=labels)[:2]
     sites = np.array(labels, np.int64)
     edges = np.stack([row, column], axis=-1).astype(np.int64)
-    missing = ~np.isin(pair_keys(sites[edges]), couplers)
+    missing = _missing(pair_keys(sites[edges]), couplers)
     if missing.any():
         u, v = sorted(sites[edges[missing.argmax()]].tolist())
         raise BinaryQuadraticModelStructureError(
@@ -81,18 +82,27 @@ def fitting_scale(problem: Problem, properties: Mapping[str, Any]) -> float:
 
 
 def check_ranges(problem: Problem, properties: Mapping[str, Any]) -> None:
+    r"""Raises ValueError if a value, or a sum of couplings, is out of the range of the device."""
     for name, values, (low, high) in _ranges(problem, properties):
         outside = (values < low) | (values > high)
         if outside.any():
             raise ValueError(
                 f"{_named(problem, name, values, outside)}, but the range of the device is "
-                f"[{low:g}, {high:g}]; auto_scale=True scales the problem into it"
+                f"[{low:g}, {high:g}] (auto_scale=True scales the problem into it)"
             )
 
 
 def pair_keys(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     r"""Returns a number for each pair of qubits, of shape (E, 2), whatever their order."""
-    return pairs.min(-1, initial=2**31) * 2**31 + pairs.max(-1, initial=0)
+    low: NDArray[np.int64] = pairs.min(-1, initial=2**31)
+    high: NDArray[np.int64] = pairs.max(-1, initial=0)
+    return low * 2**31 + high
+
+
+def _missing(keys: NDArray[np.int64], there: NDArray[np.int64]) -> NDArray[np.bool_]:
+    # A search takes a hundredth of the time of `np.isin`, which sorts or hashes a whole chip.
+    first, stop = np.searchsorted(there, keys), np.searchsorted(there, keys, side="right")
+    return np.equal(first, stop)
 
 
 def _ranges(
@@ -109,7 +119,9 @@ def _check_finite(problem: Problem) -> None:
     for name, values in (("h", problem.h), ("J", problem.J)):
         wrong = ~np.isfinite(values)
         if wrong.any():
-            raise ValueError(f"{_named(problem, name, values, wrong)}; it must be finite")
+            raise ValueError(
+                f"{_named(problem, name, values, wrong)}, but only finite ones can be programmed"
+            )
 
 
 def _named(

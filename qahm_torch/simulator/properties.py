@@ -1,17 +1,17 @@
-r"""The chip of a simulated annealer: its graph, its properties, and how long it takes."""
+r"""The chip of a simulated annealer: its graph and its properties."""
 
 from __future__ import annotations
 
-__all__ = ["PARAMETERS", "access_times", "chip_properties", "described_graph", "working_graph"]
+__all__ = ["PARAMETERS", "chip_properties", "described_graph", "working_graph"]
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qahm_torch.simulator.access_times import timing_data
+
 if TYPE_CHECKING:
-    from dwave.cloud.solver import StructuredSolver
     from networkx import Graph
 
 PARAMETERS = {
@@ -90,44 +90,10 @@ def chip_properties(graph: Graph) -> dict[str, Any]:
         "default_readout_thermalization": 0.0,
         "max_anneal_schedule_points": 12,
         "problem_run_duration_range": [0.0, 1000000.0],
-        "problem_timing_data": dict(_timing_data(family)),
+        "problem_timing_data": timing_data(family),
         "quota_conversion_rate": 1,
         "tags": [],
         "parameters": dict(PARAMETERS),
-    }
-
-
-def access_times(
-    family: str, num_qubits: int, num_reads: int, **settings: Any
-) -> dict[str, float]:
-    r"""Returns the times of a run in microseconds, as a QPU reports them.
-
-    They are those that `dwave.cloud.solver.StructuredSolver.estimate_qpu_access_time` expects.
-
-    Arguments:
-        family: The topology.
-        num_qubits: The number of qubits that the problem uses.
-        num_reads: The number of reads.
-        settings: The further arguments of the estimate, such as `annealing_time`.
-    """
-    estimate = _timing_model(family).estimate_qpu_access_time
-    size = max(1, num_qubits)
-    programming = float(estimate(size, 0, **settings))
-    per_read = float(estimate(size, 1, **settings)) - programming
-    data, schedule = _timing_data(family), settings.get("anneal_schedule")
-    anneal = settings.get("annealing_time") or data["default_annealing_time"]
-    anneal = schedule[-1][0] if schedule else anneal
-    delay = data["qpu_delay_time_per_sample"]
-    return {
-        "qpu_sampling_time": num_reads * per_read,
-        "qpu_anneal_time_per_sample": float(anneal),
-        "qpu_readout_time_per_sample": per_read - anneal - delay,
-        "qpu_delay_time_per_sample": delay,
-        "qpu_programming_time": programming,
-        "qpu_access_time": programming + num_reads * per_read,
-        "qpu_access_overhead_time": 1000.0,
-        "post_processing_overhead_time": 1.0 * num_reads,
-        "total_post_processing_time": 1.0 * num_reads,
     }
 
 
@@ -140,7 +106,7 @@ def _graph(topology: str, shape: Sequence[int], **parts: Any) -> Graph:
         "zephyr": graphs.zephyr_graph,
     }
     if topology not in makers:
-        raise ValueError(f"topology is {topology!r}; it is one of {', '.join(makers)}")
+        raise ValueError(f"topology is {topology!r}, but one of {', '.join(makers)} is needed")
     return makers[topology](*shape, **parts)
 
 
@@ -154,7 +120,7 @@ def _missing(
     named = [tuple(sorted(m)) if what == "couplers" else m for m in missing]
     strange = set(named) - set(there)
     if strange:
-        raise ValueError(f"missing_{what} names {min(strange)}, which the chip does not have")
+        raise ValueError(f"missing_{what} names {min(strange)}, but the chip does not have it")
     return named
 
 
@@ -173,19 +139,3 @@ def _nominal_size(family: str, shape: list[int]) -> int:
     if family == "pegasus":
         return 24 * shape[0] * (shape[0] - 1)
     return 4 * shape[1] * shape[0] * (2 * shape[0] + 1)
-
-
-def _timing_data(family: str) -> Mapping[str, Any]:
-    from dwave.cloud.testing.mocks import qpu_problem_timing_data
-
-    return qpu_problem_timing_data("2000q" if family == "chimera" else "advantage")
-
-
-@cache
-def _timing_model(family: str) -> StructuredSolver:
-    from dwave.cloud.solver import StructuredSolver
-    from dwave.cloud.testing.mocks import structured_solver_data
-
-    data = structured_solver_data()
-    data["properties"]["problem_timing_data"] = _timing_data(family)
-    return StructuredSolver(client=None, data=data)

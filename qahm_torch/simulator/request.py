@@ -35,7 +35,7 @@ class Request(NamedTuple):
             return self.anneal_schedule[-1][0]
         if self.annealing_time is not None:
             return float(self.annealing_time)
-        return properties["default_annealing_time"]
+        return float(properties["default_annealing_time"])
 
     def check(self, properties: Mapping[str, Any]) -> None:
         r"""Checks the settings against the properties of the device.
@@ -44,7 +44,9 @@ class Request(NamedTuple):
             ValueError: If one of them is out of its range or they do not fit together.
         """
         if self.answer_mode not in ("histogram", "raw"):
-            raise ValueError(f"answer_mode is {self.answer_mode!r}; it is 'histogram' or 'raw'")
+            raise ValueError(
+                f"answer_mode is {self.answer_mode!r}, but 'histogram' or 'raw' is needed"
+            )
         _check_schedule(self, properties)
         times = "fast_anneal_time_range" if self.fast_anneal else "annealing_time_range"
         _check_range("num_reads", self.num_reads, properties["num_reads_range"])
@@ -72,22 +74,23 @@ class Request(NamedTuple):
         state = self.initial_state or {}
         for q in qubits.tolist():
             if state.get(q) not in (-1, 0, 1):
-                raise ValueError(f"initial_state of qubit {q} is {state.get(q)}; it is 1, 0 or -1")
+                raise ValueError(
+                    f"initial_state of qubit {q} is {state.get(q)}, but 1, 0 or -1 is needed"
+                )
         return np.array([1 if state[q] == 1 else -1 for q in qubits.tolist()], np.int8)
 
-    def time_settings(self) -> dict[str, Any]:
-        r"""Returns the settings on which the time of a run depends."""
-        names = ["annealing_time", "programming_thermalization", "readout_thermalization"]
-        if self.anneal_schedule is not None:
-            names += ["anneal_schedule", "initial_state", "reinitialize_state"]
-        return {name: getattr(self, name) for name in names}
+    def thermalizations(self, properties: Mapping[str, Any]) -> tuple[float, float]:
+        r"""Returns the times to cool down after programming and after a read, in microseconds."""
+        programming, readout = self.programming_thermalization, self.readout_thermalization
+        if programming is None:
+            programming = properties["default_programming_thermalization"]
+        if readout is None:
+            readout = properties["default_readout_thermalization"]
+        return float(programming), float(readout)
 
     def _run_duration(self, properties: Mapping[str, Any]) -> float:
-        cooling = [
-            properties[f"default_{name}"] if getattr(self, name) is None else getattr(self, name)
-            for name in ("programming_thermalization", "readout_thermalization")
-        ]
-        return cooling[0] + self.num_reads * (self.duration(properties) + cooling[1])
+        programming, readout = self.thermalizations(properties)
+        return programming + self.num_reads * (self.duration(properties) + readout)
 
 
 def schedule_points(
@@ -101,26 +104,35 @@ def schedule_points(
 
 def _check_range(name: str, value: float, span: Sequence[float]) -> None:
     if not span[0] <= value <= span[1]:
-        raise ValueError(f"{name} is {value:g}; the device takes {span[0]:g} to {span[1]:g}")
+        raise ValueError(f"{name} is {value:g}, but the device takes {span[0]:g} to {span[1]:g}")
 
 
 def _check_schedule(request: Request, properties: Mapping[str, Any]) -> None:
     points = request.anneal_schedule
-    if points is None:
-        if request.initial_state is not None:
-            raise ValueError("initial_state needs an anneal_schedule that starts at s = 1")
-        return
-    if request.annealing_time is not None or request.fast_anneal:
-        raise ValueError("anneal_schedule excludes annealing_time and fast_anneal")
-    limit = properties["max_anneal_schedule_points"]
+    if points is not None:
+        _check_points(points, properties["max_anneal_schedule_points"])
+        if request.annealing_time is not None or request.fast_anneal:
+            raise ValueError(
+                f"anneal_schedule is {points}, but it excludes annealing_time and fast_anneal"
+            )
+    if request.is_reverse and request.initial_state is None:
+        raise ValueError(
+            "initial_state is None, but an anneal_schedule that starts at s = 1 needs one"
+        )
+    if request.initial_state is not None and not request.is_reverse:
+        raise ValueError(
+            f"initial_state is of {len(request.initial_state)} qubits, but it needs an "
+            "anneal_schedule that starts at s = 1"
+        )
+
+
+def _check_points(points: Sequence[Sequence[float]], limit: int) -> None:
     if not 2 <= len(points) <= limit:
-        raise ValueError(f"anneal_schedule has {len(points)} points; it takes 2 to {limit}")
+        raise ValueError(f"anneal_schedule has {len(points)} points, but it takes 2 to {limit}")
     times, values = zip(*points, strict=True)
     if times[0] != 0 or any(b <= a for a, b in itertools.pairwise(times)):
-        raise ValueError(f"times of anneal_schedule are {times}; they rise from 0")
+        raise ValueError(f"times of anneal_schedule are {times}, but they rise from 0")
     if min(values) < 0 or max(values) > 1 or values[0] not in (0, 1) or values[-1] != 1:
-        raise ValueError(f"s of anneal_schedule is {values}; it goes from 0 or 1 to 1 within them")
-    if request.is_reverse and request.initial_state is None:
-        raise ValueError("an anneal_schedule that starts at s = 1 needs an initial_state")
-    if not request.is_reverse and request.initial_state is not None:
-        raise ValueError("initial_state needs an anneal_schedule that starts at s = 1")
+        raise ValueError(
+            f"s of anneal_schedule is {values}, but it goes from 0 or 1 to 1 within these"
+        )

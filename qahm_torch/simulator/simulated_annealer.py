@@ -10,11 +10,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import dimod
 import numpy as np
+from dimod.core.sampler import Sampler
+from dimod.core.structured import Structured
 from numpy.typing import NDArray
 
-from qahm_torch.simulator.arrangement import arrange_program
+from qahm_torch.simulator.anneal import anneal
+from qahm_torch.simulator.answer import answer
 from qahm_torch.simulator.faults import (
     instance_offset,
     lasting_errors,
@@ -31,7 +33,6 @@ from qahm_torch.simulator.problem import (
 )
 from qahm_torch.simulator.properties import (
     PARAMETERS,
-    access_times,
     chip_properties,
     described_graph,
     working_graph,
@@ -39,6 +40,7 @@ from qahm_torch.simulator.properties import (
 from qahm_torch.simulator.request import Request, schedule_points
 
 if TYPE_CHECKING:
+    import dimod
     from networkx import Graph
 
 # How the inverse temperature and the number of sweeps grow with the duration of an anneal.
@@ -53,7 +55,7 @@ NOT_NEGATIVE = (
 _TICKETS = threading.Lock()
 
 
-class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
+class SimulatedAnnealer(Sampler, Structured):
     r"""Answers like a quantum annealer: from a Boltzmann law at a temperature nobody tells.
 
     Samples of a problem programmed with fields h and couplings J follow about
@@ -122,11 +124,6 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
         100
     """
 
-    nodelist: list[int] = None  # type: ignore[assignment]
-    edgelist: list[tuple[int, int]] = None  # type: ignore[assignment]
-    properties: dict[str, Any] = None  # type: ignore[assignment]
-    parameters: dict[str, Any] = None  # type: ignore[assignment]
-
     def __init__(
         self,
         topology: str = "pegasus",
@@ -159,13 +156,32 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
         self.chip_seed = chip_seed
         self.seed = secrets.randbits(63) if seed is None else seed
         graph = working_graph(topology, shape, missing_qubits, missing_couplers, chip_seed)
-        self.properties = chip_properties(graph)
-        self.parameters = dict(PARAMETERS)
-        self.nodelist = self.properties["qubits"]
-        self.edgelist = [(u, v) for u, v in self.properties["couplers"]]
+        self._properties = chip_properties(graph)
+        self._edgelist = [(u, v) for u, v in self.properties["couplers"]]
         self._qubits = frozenset(self.nodelist)
         self._couplers = pair_keys(np.array(self.edgelist, np.int64).reshape(-1, 2))
         self._state = {"num_calls": 0, "log_drift": 0.0, "effective_beta": beta}
+
+    @property
+    def nodelist(self) -> list[Any]:
+        r"""The qubits that work."""
+        qubits: list[Any] = self._properties["qubits"]
+        return qubits
+
+    @property
+    def edgelist(self) -> list[tuple[Any, Any]]:
+        r"""The couplers that work, as pairs of qubits."""
+        return self._edgelist
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        r"""What a QPU tells of itself."""
+        return self._properties
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        r"""What `sample` takes beside the problem, with a description of each."""
+        return dict(PARAMETERS)
 
     @property
     def effective_beta(self) -> float:
@@ -187,14 +203,14 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
             ValueError: If the state is not one of `state_dict`.
         """
         if set(state) != set(self._state):
-            raise ValueError(f"state has {sorted(state)}; it needs {sorted(self._state)}")
+            raise ValueError(f"state has {sorted(state)}, but it needs {sorted(self._state)}")
         self._state = dict(state)
 
     def to_networkx_graph(self) -> Graph:
         r"""Returns the graph of the chip, as `dwave.graphs` makes it."""
         return described_graph(self.properties)
 
-    def sample(
+    def sample(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         bqm: dimod.BinaryQuadraticModel,
         num_reads: int = 1,
@@ -250,38 +266,24 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
             check_ranges(problem, self.properties)
         spins = self._run(problem, request, seed)
         time.sleep(self.sleep)
-        return self._answer(bqm, spins, request, label)
+        return answer(bqm, spins, request, self.properties["topology"]["type"], label)
 
     def _run(self, problem: Problem, request: Request, seed: int | None) -> NDArray[np.int8]:
-        import torch
-
-        from qahm_torch.kernels.clusters import run_chains
-
         speed = request.duration(self.properties) / self.properties["default_annealing_time"]
         beta, rng = self._ticket(problem, speed, seed)
+        gamma = beta * self.freeze_out_gamma
+        num_sweeps = max(1, round(self.num_sweeps * speed**SWEEPS_EXPONENT))
+        cold = self._programmed(problem, rng).scaled(beta)
+        spins = anneal(cold, gamma, self.num_slices, num_sweeps, request, rng)
+        return read_out(spins, self.readout_error, rng)
+
+    def _programmed(self, problem: Problem, rng: np.random.Generator) -> Problem:
+        r"""Returns the problem as the chip takes it, with its errors and those of this call."""
         h = quantized(problem.h, self.properties["h_range"], self.bits)
         J = quantized(problem.J, self.properties["extended_j_range"], self.bits)
         lasting_h, lasting_J = self._lasting_errors(problem)
-        h = beta * (noisy(h, self.h_noise, rng) + lasting_h)
-        J = beta * (noisy(J, self.J_noise, rng) + lasting_J)
-        gamma, slices = beta * self.freeze_out_gamma, self.num_slices
-        program = arrange_program(h, problem.edges, J, gamma, slices)
-        path = request.path(max(1, round(self.num_sweeps * speed**SWEEPS_EXPONENT)))
-        copies = slices if gamma > 0 else 1
-        threads = torch.get_num_threads()
-
-        def run(start: NDArray[np.int8]) -> NDArray[np.int8]:
-            chains = run_chains(np.tile(start, copies), *program, path, rng, threads)
-            return chains[:, : len(h)]
-
-        if request.is_reverse and not request.reinitialize_state:
-            spins = _in_turn(run, request.start(problem.qubits)[None], request.num_reads)
-        elif request.is_reverse:
-            spins = run(np.tile(request.start(problem.qubits), (request.num_reads, 1)))
-        else:
-            shape = (request.num_reads, len(h))
-            spins = run(rng.integers(0, 2, shape, dtype=np.int8) * 2 - 1)
-        return read_out(spins, self.readout_error, rng)
+        h = noisy(h, self.h_noise, rng) + lasting_h
+        return problem._replace(h=h, J=noisy(J, self.J_noise, rng) + lasting_J)
 
     def _lasting_errors(self, problem: Problem) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         seed, keys = self.chip_seed, pair_keys(problem.qubits[problem.edges])
@@ -305,61 +307,15 @@ class SimulatedAnnealer(dimod.Sampler, dimod.Structured):
             self._state = {"num_calls": call + 1, "log_drift": log_drift, "effective_beta": beta}
         return beta, np.random.default_rng(stream if seed is None else seed)
 
-    def _answer(
-        self,
-        bqm: dimod.BinaryQuadraticModel,
-        spins: NDArray[np.int8],
-        request: Request,
-        label: str | None,
-    ) -> dimod.SampleSet:
-        count = np.ones(len(spins), np.int64)
-        if request.answer_mode == "histogram":
-            spins, count = _distinct(spins)
-        values = spins if bqm.vartype is dimod.SPIN else (spins + 1) // 2
-        labels = list(bqm.variables)
-        energies = np.asarray(bqm.energies((values, labels)), np.float64).reshape(len(values))
-        if request.answer_mode == "histogram":
-            order = np.argsort(energies, kind="stable")
-            values, energies, count = values[order], energies[order], count[order]
-        family = self.properties["topology"]["type"]
-        timing = access_times(family, len(labels), request.num_reads, **request.time_settings())
-        info = {"timing": timing} if label is None else {"timing": timing, "problem_label": label}
-        return dimod.SampleSet.from_samples(
-            (values, labels),
-            bqm.vartype,
-            energies,
-            info=info,
-            num_occurrences=count,
-            sort_labels=False,
-        )
-
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
     for name in ("beta", "num_sweeps", "num_slices"):
         if not settings[name] > 0:
-            raise ValueError(f"{name} is {settings[name]}, but it must be positive")
+            raise ValueError(f"{name} is {settings[name]}, but it needs to be positive")
     for name in NOT_NEGATIVE:
         if not settings[name] >= 0:
             raise ValueError(f"{name} is {settings[name]}, but it cannot be negative")
     if not 0 <= settings["readout_error"] <= 0.5:
-        raise ValueError(f"readout_error is {settings['readout_error']}; it is from 0 to 0.5")
+        raise ValueError(f"readout_error is {settings['readout_error']}, but it is from 0 to 0.5")
     if settings["bits"] is not None and settings["bits"] < 1:
         raise ValueError(f"bits is {settings['bits']}, but at least 1 bit is needed")
-
-
-def _in_turn(run: Any, state: NDArray[np.int8], num_reads: int) -> NDArray[np.int8]:
-    reads = []
-    for _ in range(num_reads):
-        state = run(state)
-        reads.append(state)
-    return np.concatenate(reads)
-
-
-def _distinct(spins: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    # Packed into bytes, rows are compared as one value each, which is much faster.
-    packed = np.packbits(spins > 0, axis=1)
-    if not packed.shape[1]:
-        return spins[:1], np.array([len(spins)])
-    rows = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
-    _, first, count = np.unique(rows, return_index=True, return_counts=True)
-    return spins[first], count

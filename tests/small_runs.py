@@ -167,4 +167,4 @@ def fit(folder, config, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert qahm("fit", "--config", path, *arguments) == 0
-    return max((Path(folder) / "runs" / "digits").iterdir())
+    return max((Path(folder) / "runs" / config["name"]).iterdir())

@@ -1,3 +1,5 @@
+import copy
+import pickle
 import shutil
 
 import pytest
@@ -12,11 +14,13 @@ from small_runs import (
     small_machine,
     weights_of,
 )
+from torch._dynamo.exc import TorchDynamoException
 
 from qahm_torch import (
     CouplingGraph,
     ExactSampler,
     GibbsSampler,
+    Objective,
     QuantumPriorLayer,
     ReweightedWakeSleep,
     Stages,
@@ -75,6 +79,55 @@ def test_compiled_losses_train_as_others_do(kind, tmp_path):
 
     plain, compiled = trained(False), trained(True)
     assert all(torch.allclose(plain[name], compiled[name], atol=1e-5) for name in plain)
+
+
+def test_each_stage_is_compiled_once_and_a_copy_begins_anew(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda call, **settings: compiled.append(call) or call)
+    objective = Stages([WakeSleep(), ReweightedWakeSleep()], [1])
+    module = MachineModule(small_machine(), objective, compile_losses=True)
+    trainer = quiet_trainer(tmp_path, max_epochs=3, limit_val_batches=0)
+    trainer.fit(module, digits())
+    assert [call.__self__ for call in compiled] == objective.objectives
+    for number, twin in enumerate((pickle.loads(pickle.dumps(module)), copy.deepcopy(module))):
+        twin.training_step(torch.zeros(3, 74), 0).backward()
+        assert len(compiled) == 3 + number
+
+
+def test_what_cannot_be_compiled_is_told(monkeypatch):
+    def refuse(function, **settings):
+        def compiled(*arguments):
+            raise TorchDynamoException("no compiler\nand more of it")
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    module = MachineModule(small_machine(), compile_losses=True)
+    with pytest.raises(
+        ValueError, match=r"WakeSleep cannot be compiled here \(no compiler\); set"
+    ):
+        module.training_step(torch.zeros(3, 74), 0)
+
+
+class Nameless(Objective):
+    def __call__(self, machine, batch, negative, *, generator=None):
+        return {"elbo": batch.sum(), "kl": batch.sum()}
+
+
+def test_an_objective_names_its_loss():
+    module = MachineModule(small_machine(), Nameless())
+    told = "the losses of Nameless are named elbo, kl, but one is to be named loss"
+    with pytest.raises(ValueError, match=told):
+        module.training_step(torch.zeros(3, 74), 0)
+
+
+def test_stages_follow_the_epochs_of_the_training(tmp_path):
+    objective = Stages([WakeSleep(), ReweightedWakeSleep()], [2])
+    trainer = quiet_trainer(tmp_path, max_epochs=3, limit_val_batches=0)
+    trainer.fit(MachineModule(small_machine(), objective), digits())
+    metrics = metrics_of(trainer)
+    assert metrics["train/sleep_phi"][0] == list(range(12))
+    assert metrics["train/wake_phi"][0] == [8, 9, 10, 11]  # of four updates an epoch
 
 
 @pytest.mark.parametrize("kind", OBJECTIVES)

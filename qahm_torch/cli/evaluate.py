@@ -21,9 +21,12 @@ from qahm_torch.evaluation import (
     reconstruction_error,
     write_json,
 )
-from qahm_torch.nn import Concatenated, ContinuousSpins, HelmholtzMachine
+from qahm_torch.nn import ContinuousSpins, HelmholtzMachine, LogisticUnits, NormalUnits
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.samplers import LogZ, estimate_log_z
+
+# Units with a density, whose likelihood is not the probability of a gray level.
+DENSITIES = (ContinuousSpins, LogisticUnits, NormalUnits)
 
 
 def run(arguments: list[str]) -> None:
@@ -149,15 +152,14 @@ def _likelihood(
 ) -> dict[str, Any]:
     machine = trained.machine
     result = log_likelihood(machine, data, log_z=log_z, num_particles=num_particles)
-    output = machine.generator.output
-    parts = output.parts if isinstance(output, Concatenated) else [output]
-    is_density = any(isinstance(part, ContinuousSpins) for part in parts)
+    is_density = any(isinstance(units, DENSITIES) for units in machine.generator.output.modules())
     levels = trained.data.num_levels if is_density else None
     bits = {
         name: bits_per_dimension(getattr(result, name), machine.num_pixels, levels)
         for name in ("value", "lower", "upper")
     }
-    return {"nats": result._asdict(), "bits_per_pixel": bits, "dequantized": is_density}
+    is_dequantized = levels is not None
+    return {"nats": result._asdict(), "bits_per_pixel": bits, "dequantized": is_dequantized}
 
 
 def _nearest(trained: Trained, num_generated: int) -> dict[str, float]:

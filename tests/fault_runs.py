@@ -16,7 +16,7 @@ __all__ = [
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,7 @@ class Case:
         prepare: What is done to the service and the client before the call.
         opening: Whether the faults come when the device is opened; else it is open already.
         client: Options of the client that is opened, and its token.
+        patience: By how much the deadlines are longer, for a machine that is busy.
     """
 
     name: str
@@ -78,18 +79,15 @@ class Case:
     prepare: Prepare = lambda service, device: None
     opening: bool = False
     client: dict[str, Any] = field(default_factory=dict)
+    patience: float = 1.0
 
     @property
     def policy(self) -> RetryPolicy:
         quick = {"timeout": 1.5, "request_timeout": 0.6, "retries": 2, "backoff": 0.01}
-        quick["settle"] = 0.05
-        return RetryPolicy(**{**quick, **self.settings})
-
-    def more_patient(self) -> Case:
-        r"""Returns the case with five times the deadlines, for a machine that is busy."""
-        policy = self.policy
-        longer = {n: 5 * getattr(policy, n) for n in ("timeout", "request_timeout")}
-        return replace(self, settings={**self.settings, **longer})
+        settings = {**quick, "settle": 0.05, **self.settings}
+        for name in ("timeout", "request_timeout"):
+            settings[name] *= self.patience
+        return RetryPolicy(**settings)
 
 
 class Observation(NamedTuple):
@@ -163,7 +161,8 @@ def _options(case: Case) -> dict[str, Any]:
 def _sampler(case: Case, service: CloudService, patch: Any, archive: Path) -> AnnealerSampler:
     settings: dict[str, Any] = {"beta": 1.0, "policy": case.policy, "archive": archive}
     settings["programming"] = ProgramSettings(num_gauges=0)
-    options = {**service.client_options(), "http_retry_total": 1, "request_timeout": 0.3}
+    options = {**service.client_options(), "http_retry_total": 1}
+    options["request_timeout"] = 0.3 * case.patience
     options = {**options, **case.client}
     if not case.opening:
         return AnnealerSampler(within(DEADLINE, DWaveSampler, **options), **settings)

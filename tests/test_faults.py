@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,9 @@ def test_table_is_large_and_its_names_are_its_own():
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(case, tmp_path):
     seen = observe(case, tmp_path / "first")
-    if seen.outcome == "DeadlineError" != case.outcome:
+    if seen.outcome in ("DeadlineError", "DeviceOfflineError") and seen.outcome != case.outcome:
         # A machine too busy for the deadline says nothing of the fault.
-        case = case.more_patient()
-        seen = observe(case, tmp_path / "second")
+        seen = observe(replace(case, patience=5.0), tmp_path / "second")
     if seen.error is not None:
         assert_tells_without_secrets(seen.error)
         assert case.says in str(seen.error)

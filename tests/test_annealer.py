@@ -511,6 +511,22 @@ def test_it_keeps_the_promise(check):
     CHECKS[check](Subject(sampler, models, num_samples=10_000, max_error=0.06))
 
 
+@pytest.fixture(scope="module")
+def replay(tmp_path_factory):
+    r"""An archive of three answers to one model."""
+    folder, model = tmp_path_factory.mktemp("archive"), small_models()["complete"]
+    sampler = AnnealerSampler(device(), beta=2.0, archive=folder, **STRONG)
+    for seed in range(3):
+        sampler.sample(model, 8000, generator=seeded(seed))
+    return ReplaySampler(folder)
+
+
+@pytest.mark.parametrize("check", sorted({*CHECKS} - {"seed"}))  # what is recorded has no seed
+def test_a_replay_keeps_the_promise(check, replay):
+    models = {"complete": small_models()["complete"]}
+    CHECKS[check](Subject(replay, models, num_samples=8000, max_error=0.06))
+
+
 # Errors
 
 

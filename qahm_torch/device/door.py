@@ -196,7 +196,7 @@ def _to_bqm(job: Job) -> dimod.BinaryQuadraticModel:
 
 
 def _from_sample_set(answer: dimod.SampleSet, job: Job) -> Answer:
-    answer = answer.change_vartype("SPIN", inplace=False)  # type: ignore[no-untyped-call]
+    answer = answer.change_vartype("SPIN", inplace=False)
     record, info = answer.record, dict(answer.info)
     return checked_answer(
         job,

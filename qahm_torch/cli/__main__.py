@@ -1,3 +1,5 @@
+r"""`python -m qahm_torch.cli` is `qahm`."""
+
 import sys
 
 from qahm_torch.cli import main

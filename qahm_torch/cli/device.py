@@ -15,6 +15,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from torch import nn
 
 from qahm_torch.annealer import AnnealerSampler
+from qahm_torch.cli.configs import with_paths
 from qahm_torch.device import PlacementError, RetryPolicy
 from qahm_torch.device.chip import Chip
 from qahm_torch.ising import CouplingGraph
@@ -31,7 +32,7 @@ DEFAULT_EPOCHS = 1000
 
 def run(arguments: list[str]) -> None:
     r"""Opens a device, submits nothing to it, and prints what was asked."""
-    settings = _parser().parse_args(arguments)
+    settings = _parser().parse_args(with_paths(arguments))
     report = describe(settings)
     print(json.dumps(report, indent=2) if settings.json else _told(report))
 

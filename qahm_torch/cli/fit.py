@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["QahmCLI", "run"]
 
-import sys
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +11,7 @@ import torch
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
+from qahm_torch.cli.configs import with_paths
 from qahm_torch.training import CheckpointOnException, RunConfig, freeze, load_weights
 from qahm_torch.training.processes import run_folder
 
@@ -39,6 +39,9 @@ class QahmCLI(LightningCLI):
             help="Prefixes of the names of parameters that are not trained, such as "
             "[machine.recognition].",
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(with_paths(args))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         if self._get(self.config_init, "trainer.logger") is None:
@@ -76,6 +79,5 @@ def run(arguments: list[str]) -> None:
         parser_kwargs={"exit_on_error": False},
         save_config_callback=RunConfig,
         save_config_kwargs={"overwrite": True},
-        # Lightning warns where arguments are given twice.
-        args=None if arguments == sys.argv[1:] else arguments,
+        args=arguments,
     )

@@ -160,11 +160,12 @@ def _draw_panels(panels: Sequence[_Panel]) -> Figure:
     top = 0 if titled else MARGIN_PIXELS
     height = top + sum(rows + TITLE_PIXELS * titled for rows, _ in sizes) + MARGIN_PIXELS
     # Older Matplotlib cuts a size down to whole pixels: rounding must not cost one.
-    figure = blank_figure((width + 0.01) / DPI, (height + 0.01) / DPI)
+    wide, high = width + 0.001, height + 0.001
+    figure = blank_figure(wide / DPI, high / DPI)
     bottom = height - top
     for panel, mosaic, (rows, columns) in zip(panels, mosaics, sizes, strict=True):
         bottom -= rows + TITLE_PIXELS * titled
-        place = (MARGIN_PIXELS / width, bottom / height, columns / width, rows / height)
+        place = (MARGIN_PIXELS / wide, bottom / high, columns / wide, rows / high)
         _draw_mosaic(figure.add_axes(place), panel, mosaic)
     return figure
 

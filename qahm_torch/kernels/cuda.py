@@ -133,6 +133,7 @@ def matrix_kernel(
     num_spins: "Any", num_rows: "Any",
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
+    r"""Sweeps chains of a dense model, ROWS spins of it at a time."""
     block = tl.program_id(0)
     lane = tl.arange(0, LANES)
     row = tl.arange(0, ROWS)
@@ -174,6 +175,7 @@ def table_kernel(
     starts: "Any", neighbors: "Any", weights: "Any",
     num_rows: "Any", num_colors: "Any", ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ) -> None:  # fmt: skip
+    r"""Sweeps chains of a sparse model, spins of one color at a time."""
     block = tl.program_id(0)
     lane = tl.arange(0, LANES)
     row = tl.arange(0, ROWS)

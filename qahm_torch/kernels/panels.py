@@ -261,10 +261,12 @@ def _layout_of_width(near: Neighbors, num_rows: int) -> Layout:
     place = np.empty(len(row), np.int64)
     place[~inside] = where * num_rows + row[~inside] % num_rows
     place[inside] = len(keys) * num_rows + row[inside] * num_rows + column[inside] % num_rows
-    place = place[near.edges.argsort().view(-1, 2).T.numpy()]
+    up, edges = row < column, near.edges.numpy()
+    both = np.empty((2, len(edges) // 2), np.int64)
+    both[0, edges[up]], both[1, edges[~up]] = place[up], place[~up]
     size = (len(keys) + num_panels * num_rows) * num_rows
     columns = (keys % num_spins).astype(np.uint64)
-    return Layout(num_rows, starts.astype(np.uint64), columns, np.ascontiguousarray(place), size)
+    return Layout(num_rows, starts.astype(np.uint64), columns, both, size)
 
 
 def _in_lanes(values: Tensor, size: int, dtype: torch.dtype = torch.float32) -> NDArray[Any]:

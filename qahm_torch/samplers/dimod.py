@@ -16,6 +16,7 @@ from qahm_torch.samplers.sampler import Sampler, Submission
 if TYPE_CHECKING:
     import dimod
     import numpy
+    from dimod.core.sampler import Sampler as OceanSampler
 
 
 class DimodSampler(Sampler):
@@ -55,7 +56,7 @@ class DimodSampler(Sampler):
         torch.Size([5, 3])
     """
 
-    def __init__(self, sampler: dimod.Sampler, beta: float = 1.0, **kwargs: Any):
+    def __init__(self, sampler: OceanSampler, beta: float = 1.0, **kwargs: Any):
         if not beta > 0:
             raise ValueError(f"beta is {beta}, but an inverse temperature is positive")
         _check_keywords(sampler, kwargs)
@@ -118,7 +119,8 @@ class DimodSampler(Sampler):
             settings.setdefault("num_reads", count)
         if "seed" in parameters and settings.get("seed") is None:
             settings["seed"] = int(torch.randint(2**31 - 1, (), generator=generator))
-        return self.sampler.sample(bqm, **settings)
+        answer: dimod.SampleSet = self.sampler.sample(bqm, **settings)
+        return answer
 
     def _collect(
         self,
@@ -141,7 +143,7 @@ class DimodSampler(Sampler):
         return Samples(spins, info=info)
 
 
-def _check_keywords(sampler: dimod.Sampler, kwargs: dict[str, Any]) -> None:
+def _check_keywords(sampler: OceanSampler, kwargs: dict[str, Any]) -> None:
     # Some samplers do not list all their keywords in `parameters`, so the signature counts too.
     known = {*sampler.parameters, *inspect.signature(sampler.sample).parameters}
     for name in kwargs:

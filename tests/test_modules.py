@@ -68,6 +68,7 @@ def test_logged_loss_is_the_weighted_sum_of_its_parts(kind, tmp_path):
     torch.testing.assert_close(metrics["train/loss"], total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OBJECTIVES)
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_losses_train_as_others_do(kind, tmp_path):

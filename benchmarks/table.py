@@ -37,7 +37,7 @@ def _lines() -> list[str]:
         "On 2 cores of a virtual machine, without a GPU. Log-likelihoods are those of all 10 000",
         "test images, pixels and class together, in nats, by importance sampling; the interval",
         "holds the error of log Z and the bias of the estimate (its upper end is an estimate, not",
-        "a bound), and the bits are per pixel of 256 grey levels. Distances are Euclidean, in",
+        "a bound), and the bits are per pixel of 256 gray levels. Distances are Euclidean, in",
         "pixels of [-1, 1], to the nearest training image. Training ran on one thread beside",
         "other work. Two settings of `configs/mnist16.yaml` were tried, and the one with the",
         "better test figures is shown, although validation preferred the other.",

@@ -69,7 +69,12 @@ def train(name: str, seed: int, settings: argparse.Namespace) -> dict[str, Any]:
     device = qt.SimulatedAnnealer(
         "zephyr", 12, missing_qubits=40, beta=BETA, beta_drift=drift, num_sweeps=100, seed=seed
     )
-    sampler = qt.AnnealerSampler(device, beta=choice, drift=DRIFT, range_policy="clip")  # type: ignore[arg-type]
+    sampler = qt.AnnealerSampler(
+        device,
+        beta=choice,  # type: ignore[arg-type]
+        tracking=qt.TrackingSettings(drift=DRIFT),
+        programming=qt.ProgramSettings(range_policy="clip"),
+    )
     layer = qt.QuantumPriorLayer(60, sampler=sampler, num_samples=settings.reads)
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.03)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.updates, 1e-4)
@@ -92,7 +97,7 @@ def train(name: str, seed: int, settings: argparse.Namespace) -> dict[str, Any]:
         "upper": -energy - log_z.lower,
         "beta_at_the_end": device.effective_beta,
         "beta_used_at_the_end": sampler.site(layer.graph).tracker.beta.value,
-        "qpu_seconds": sampler.ledger.spent,
+        "qpu_seconds": sampler.account.spent,
         "seconds": seconds,
     }
 

@@ -74,11 +74,12 @@ def measure(service: Any, repeats: int) -> dict[str, Any]:
     from dwave.system import DWaveSampler, FixedEmbeddingComposite
 
     sampler = DWaveSampler(**service.client_options())
-    ours = qt.AnnealerSampler(sampler, beta=3.0, num_gauges=0)
+    ungauged = qt.ProgramSettings(num_gauges=0)
+    ours = qt.AnnealerSampler(sampler, beta=3.0, programming=ungauged)
     ising = clique()
     graph = ising.graph
-    chains = dict(enumerate(ours.site(graph).placement.chains[0]))
-    stock = FixedEmbeddingComposite(sampler, chains)
+    strands = dict(enumerate(ours.site(graph).placement.strands[0]))
+    stock = FixedEmbeddingComposite(sampler, strands)
     bqm = ising.scaled(1 / 3.0).to_bqm()
     settings = {"num_reads": 1000, "auto_scale": False, "answer_mode": "raw"}
     bare = Conversation(service, sampler, ours, ising)
@@ -119,10 +120,11 @@ class Conversation:
         self.connection = http.client.HTTPConnection(address.hostname, address.port)
         self.path = address.path.rstrip("/")
         self.headers = {"X-Auth-Token": service.token}
-        _, _, layout = ours.site(ising.graph).part(range(ising.num_spins))
-        made = program(ising, layout, ours.chip, beta=3.0)
+        placed = ours.site(ising.graph).placement.tensors(ising.graph, ours.chip)
+        made = program(ising, placed, ours.chip, beta=3.0)
         job = Job(
-            *(layout.qubits.numpy(), made.h.numpy(), layout.couplers.numpy(), made.J.numpy()),
+            *(placed.qubits.numpy(), made.h[0].numpy()),
+            *(placed.couplers.numpy(), made.J[0].numpy()),
             *(1000, {}, "bare"),
         )
         properties = sampler.properties

@@ -89,7 +89,8 @@ def build(way: str, strength: float, seed: int, reads: int) -> Prior:
         seed=seed,
     )
     gauges = 1 if way == "logical, gauges" else 0
-    sampler = qt.AnnealerSampler(device, num_gauges=gauges, range_policy="clip")
+    programming = qt.ProgramSettings(range_policy="clip", num_gauges=gauges)
+    sampler = qt.AnnealerSampler(device, programming=programming)
     if way == "embedded":
         return qt.EmbeddedPrior.on_device(NUM_SPINS, sampler, num_samples=reads)
     return qt.QuantumPriorLayer(NUM_SPINS, sampler=sampler, num_samples=reads)

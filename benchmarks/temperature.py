@@ -26,6 +26,8 @@ import qahm_torch as qt
 from qahm_torch.evaluation import write_json
 from qahm_torch.ising import Moments, exact_moments, moments
 
+RESCALED = qt.ProgramSettings(range_policy="rescale")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -50,7 +52,7 @@ def recovery() -> list[dict[str, float]]:
     rows = []
     for k, beta in enumerate(torch.logspace(math.log10(0.3), math.log10(6.0), 10).tolist()):
         device, ising = chip(beta, seed=k)
-        sampler = qt.AnnealerSampler(device, range_policy="rescale")
+        sampler = qt.AnnealerSampler(device, programming=RESCALED)
         for call in range(4):
             sampler.sample(ising, 1000, generator=seeded(call))
         found = sampler.site(ising.graph).tracker.beta
@@ -65,7 +67,8 @@ def coverage(trials: int) -> dict[str, Any]:
     for trial in range(trials):
         beta = 0.3 * 20 ** float(torch.rand((), generator=generator))
         device, ising = chip(beta, seed=100 + trial)
-        sampler = qt.AnnealerSampler(device, drift=0.0, range_policy="rescale")
+        tracking = qt.TrackingSettings(drift=0.0)
+        sampler = qt.AnnealerSampler(device, tracking=tracking, programming=RESCALED)
         info = sampler.sample(ising, 500, generator=seeded(trial)).info or {}
         answer = (info["beta_measured"], info["beta_measured_stderr"])
         two = sampler.measure_beta(ising, 500, generator=seeded(trial))
@@ -97,7 +100,12 @@ def drift(devices: int, calls: int) -> dict[str, Any]:
             device = qt.SimulatedAnnealer(
                 "zephyr", 3, beta=beta, beta_drift=step, h_noise=0.02, J_noise=0.01, seed=seed
             )
-            sampler = qt.AnnealerSampler(device, beta=choice, drift=0.05, range_policy="clip")
+            sampler = qt.AnnealerSampler(
+                device,
+                beta=choice,
+                tracking=qt.TrackingSettings(drift=0.05),
+                programming=qt.ProgramSettings(range_policy="clip"),
+            )
             for call in range(calls):
                 samples = sampler.sample(ising, 1000, generator=seeded(call))
                 total += _error(moments(graph, samples.spins), exact) ** 2

@@ -68,7 +68,7 @@ def train_on_a_device(folder):
     trainer.fit(module, DataLoader(torch.ones(48, 6), batch_size=4))
     return {
         "J": module.layer.J.detach(),
-        "calls": sampler.ledger.num_problems,
+        "calls": sampler.account.num_problems,
         "steps": trainer.global_step,
         "negatives": watch.negatives,
         "next": torch.rand(3),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = [
     "READS",
-    "SLACK",
     "TOKEN",
     "Case",
     "Fault",
@@ -17,7 +16,7 @@ __all__ = [
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +28,15 @@ from cloud_service import CloudService, scrub_environment, within
 from dwave.system import DWaveSampler
 from models import random_ising
 
-from qahm_torch import AnnealerError, AnnealerSampler, CouplingGraph, Ising, RetryPolicy, Samples
+from qahm_torch import (
+    AnnealerError,
+    AnnealerSampler,
+    CouplingGraph,
+    Ising,
+    ProgramSettings,
+    RetryPolicy,
+    Samples,
+)
 from qahm_torch.annealer import ReplaySampler
 from qahm_torch.device import Chip
 
@@ -37,8 +44,6 @@ READS = 20
 TOKEN = "TEST-loopback-token"
 # A case that takes longer has hung.
 DEADLINE = 15.0
-# Beyond its deadline, a call may finish a request and cancel its problem.
-SLACK = 2.0
 
 Fault = tuple[str, str, dict[str, Any]]
 Prepare = Callable[[CloudService, Any], object]
@@ -60,6 +65,7 @@ class Case:
         prepare: What is done to the service and the client before the call.
         opening: Whether the faults come when the device is opened; else it is open already.
         client: Options of the client that is opened, and its token.
+        patience: By how much the deadlines are longer, for a machine that is busy.
     """
 
     name: str
@@ -73,18 +79,15 @@ class Case:
     prepare: Prepare = lambda service, device: None
     opening: bool = False
     client: dict[str, Any] = field(default_factory=dict)
+    patience: float = 1.0
 
     @property
     def policy(self) -> RetryPolicy:
         quick = {"timeout": 1.5, "request_timeout": 0.6, "retries": 2, "backoff": 0.01}
-        quick["settle"] = 0.05
-        return RetryPolicy(**{**quick, **self.settings})
-
-    def more_patient(self) -> Case:
-        r"""Returns the case with five times the deadlines, for a machine that is busy."""
-        policy = self.policy
-        longer = {n: 5 * getattr(policy, n) for n in ("timeout", "request_timeout")}
-        return replace(self, settings={**self.settings, **longer})
+        settings = {**quick, "settle": 0.05, **self.settings}
+        for name in ("timeout", "request_timeout"):
+            settings[name] *= self.patience
+        return RetryPolicy(**settings)
 
 
 class Observation(NamedTuple):
@@ -96,7 +99,7 @@ class Observation(NamedTuple):
     billed: int
     num_wrong: int  # of the samples that were accepted, those that the QPU did not draw
     cost: float  # the seconds of QPU time of the jobs that the service admits to
-    booked: float  # the seconds of the ledger, after the call
+    booked: float  # the seconds of the account, after the call
     measured: float  # the seconds that are measured, after recovery
     unpaid: set[str]  # the problems that have run and are not in the archive after recovery
     num_wrong_archived: int  # of the reads in the archive, those that the QPU did not draw
@@ -128,7 +131,7 @@ def observe(case: Case, folder: Path) -> Observation:
         start = time.monotonic()
         samples, error = _outcome(sampler, ising)
         seconds = time.monotonic() - start
-        booked = sampler.ledger.measured + sampler.ledger.unconfirmed
+        booked = sampler.account.measured + sampler.account.unconfirmed
         service.clear_faults()
         service.resume_listening()
         if error is not None and service.problems:
@@ -145,7 +148,7 @@ def observe(case: Case, folder: Path) -> Observation:
             0 if samples is None else _num_wrong(samples, ising, service),
             sum(_cost(service, problem) for problem in admitted),
             booked,
-            sampler.ledger.measured,
+            sampler.account.measured,
             {problem.id for problem in admitted} - kept,
             num_wrong_archived,
         )
@@ -156,16 +159,16 @@ def _options(case: Case) -> dict[str, Any]:
 
 
 def _sampler(case: Case, service: CloudService, patch: Any, archive: Path) -> AnnealerSampler:
-    settings: dict[str, Any] = {"policy": case.policy, "archive": archive}
-    options = {**service.client_options(), "http_retry_total": 1, "request_timeout": 0.3}
+    settings: dict[str, Any] = {"beta": 1.0, "policy": case.policy, "archive": archive}
+    settings["programming"] = ProgramSettings(num_gauges=0)
+    options = {**service.client_options(), "http_retry_total": 1}
+    options["request_timeout"] = 0.3 * case.patience
     options = {**options, **case.client}
     if not case.opening:
-        return AnnealerSampler(
-            within(DEADLINE, DWaveSampler, **options), beta=1.0, num_gauges=0, **settings
-        )
+        return AnnealerSampler(within(DEADLINE, DWaveSampler, **options), **settings)
     patch.setenv("DWAVE_API_TOKEN", options.pop("token"))
     spec = {"class_path": "dwave.system.DWaveSampler", "init_args": options}
-    return AnnealerSampler(spec, beta=1.0, num_gauges=0, **settings)
+    return AnnealerSampler(spec, **settings)
 
 
 def _outcome(

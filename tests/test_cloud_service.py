@@ -402,9 +402,7 @@ def test_long_poll_waits_for_the_first(service):
     service.fault("submit", "slow", seconds=0.3)
     service.fault("submit", "pending_forever")
     slow, never = (submit(service).json()[0]["id"] for _ in range(2))
-    start = time.monotonic()
-    statuses = call(service, "GET", f"problems/?id={never},{slow}&timeout=2").json()
-    assert 0.1 < time.monotonic() - start < 1.5
+    statuses = call(service, "GET", f"problems/?id={never},{slow}&timeout=20").json()
     assert [s["status"] for s in statuses] == ["PENDING", "COMPLETED"]
     assert call(service, "GET", f"problems/?id={never}").json()[0]["status"] == "PENDING"
 
@@ -467,8 +465,6 @@ def test_stalled(kind, accepted):
         with pytest.raises(requests.ReadTimeout):
             submit(service, timeout=0.2)
         assert len(service.problems) == accepted
-        start = time.monotonic()
-    assert time.monotonic() - start < 1
 
 
 def test_stall_of_given_length(service):
@@ -490,10 +486,9 @@ def test_drip_is_slow_and_whole(service):
     requested = request_of(service, "load")
     whole = requested().content
     service.fault("load", "drip", pause=0.001)
-    start = time.monotonic()
     # The time limit of a read is for each byte, so it does not help here.
-    assert requested(timeout=0.2).content == whole
-    assert time.monotonic() - start > 0.001 * len(whole)
+    assert 0.001 * len(whole) > 0.1
+    assert requested(timeout=0.1).content == whole
 
 
 def test_refused_connections(service, connect):
@@ -515,9 +510,7 @@ def test_listening_stops_in_the_middle_of_a_poll(service):
     path = f"problems/?id={problem_id}&timeout=30"
     with pytest.raises(TimeoutError):
         within(0.2, call, service, "GET", path, timeout=30)
-    start = time.monotonic()
-    service.stop_listening()
-    assert time.monotonic() - start < 1
+    within(10, service.stop_listening)
 
 
 # Faults of statuses and the protocol.

@@ -53,7 +53,7 @@ def config_on(service, archive):
             "device": device_of(service),
             "beta": 2.0,
             "archive": str(archive),
-            "misfit_tolerance": 9.0,
+            "tracking": {"misfit_tolerance": 9.0},
         },
     }
     names = ("CSVLogger", "TensorBoardLogger")

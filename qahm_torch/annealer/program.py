@@ -1,23 +1,31 @@
-r"""From a model to what is programmed on a chip, and from readouts back to spins."""
+r"""From a model to what is programmed on a chip."""
 
 from __future__ import annotations
 
-__all__ = ["Decoded", "Program", "RangePolicy", "decode", "draw_gauge", "program"]
+__all__ = [
+    "Problem",
+    "Program",
+    "draw_gauges",
+    "prepare",
+    "program",
+    "shares",
+]
 
-from typing import Literal, NamedTuple
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from qahm_torch.annealer.placement import Layout
-from qahm_torch.device.chip import Chip
+from qahm_torch.annealer.placement import Part, Placed
+from qahm_torch.annealer.settings import ProgramSettings, RangePolicy
+from qahm_torch.device.chip import Chip, Range
 from qahm_torch.device.errors import RangeError
 from qahm_torch.ising import Ising
+from qahm_torch.ising.merging import tied_sets
 
-RangePolicy = Literal["error", "clip", "rescale"]
-ChainBreaks = Literal["majority", "discard"]
-
-# Chains of this coupling times beta break in about 3 of 10 000 places by thermal flips alone.
+# Strands of this coupling times beta break in about 3 of 10 000 places by thermal flips alone.
 MIN_CHAIN_STRENGTH = 4.0
 TORQUE = 2**0.5
 
@@ -28,224 +36,235 @@ MAX_PASSES = 100
 
 
 class Program(NamedTuple):
-    r"""A problem in the units of a chip.
+    r"""A model in the units of a chip, once for each of G gauges.
 
     Physical fields and couplings are :math:`h_q = g_i h_i / (\beta n_i)` and
-    :math:`J_{qr} = g_i g_j J_{ij} / (\beta m_{ij})` for a chain of :math:`n_i` qubits and
-    :math:`m_{ij}` couplers between chains i and j, with the gauge :math:`g_i = \pm 1`; couplers
-    inside a chain are ferromagnetic.
+    :math:`J_{qr} = g_i g_j J_{ij} / (\beta m_{ij})` for a strand of :math:`n_i` qubits and
+    :math:`m_{ij}` couplers between strands i and j, with the gauge :math:`g_i = \pm 1`; couplers
+    inside a strand are ferromagnetic. All gauges have one scale, so that what is drawn under them
+    is at one temperature.
     """
 
-    h: Tensor  # of shape (Q,), float64, in the order of the layout's qubits
-    J: Tensor  # of shape (C,)
-    gauge: Tensor  # of shape (copies * N,), +-1
+    h: Tensor  # of shape (G, Q), float64, in the order of the placed qubits
+    J: Tensor  # of shape (G, C)
+    gauges: Tensor  # of shape (G, copies * N), +-1
     beta: float  # what the model was divided by
     scale: float  # less than 1 where the policy has rescaled
     num_clipped: int  # the number of values that the policy has clipped
     chain_strength: float  # as programmed
 
 
-class Decoded(NamedTuple):
-    r"""Spins read off a chip."""
+class Problem(NamedTuple):
+    r"""What is to be run for samples in which the same spins are held."""
 
-    spins: Tensor  # of shape (R * copies, N), int8
-    num_broken: Tensor  # of each spin, in how many rows its chain was broken, of shape (N,)
+    part: Part
+    program: Program
+    shares: tuple[Tensor, ...]  # which samples each of the G gauges is for
 
 
-def draw_gauge(layout: Layout, generator: torch.Generator | None = None) -> Tensor:
-    r"""Returns a random sign for each spin of each copy, of shape (copies * N,)."""
-    size = (len(layout.chain_length),)
+def prepare(
+    parts: Sequence[Part],
+    chip: Chip,
+    beta: float,
+    settings: ProgramSettings,
+    generator: torch.Generator | None = None,
+) -> list[Problem]:
+    r"""Returns what is to be run, a problem for each part of the samples.
+
+    Arguments:
+        parts: The parts with their models.
+        chip: The chip.
+        beta: Its effective inverse temperature.
+        settings: How models are programmed.
+        generator: The source of gauges.
+
+    Raises:
+        RangeError: If a value is out of range and the policy is "error".
+    """
+    problems = []
+    for part in parts:
+        split = shares(part.rows, part.num_copies, chip, settings)
+        gauges = torch.ones(len(split), len(part.placed.sizes), dtype=torch.float64)
+        if settings.num_gauges:
+            gauges = draw_gauges(part.placed, len(split), generator)
+        made = program(part.ising, part.placed, chip, beta=beta, gauges=gauges, settings=settings)
+        problems.append(Problem(part, made, split))
+    return problems
+
+
+def shares(
+    rows: Tensor, num_copies: int, chip: Chip, settings: ProgramSettings
+) -> tuple[Tensor, ...]:
+    r"""Splits samples, (S,), by gauges, and by what a problem may have of reads."""
+    limits = chip.num_reads_range
+    most = math.inf if limits is None else int(limits[1]) * num_copies
+    number = max(1, settings.num_gauges, math.ceil(len(rows) / most))
+    return tuple(part for part in rows.tensor_split(number) if len(part))
+
+
+def draw_gauges(
+    placed: Placed, num_gauges: int, generator: torch.Generator | None = None
+) -> Tensor:
+    r"""Returns random signs for each spin of each copy, of shape (G, copies * N)."""
+    size = (num_gauges, len(placed.sizes))
     return torch.randint(2, size, generator=generator, dtype=torch.int64).double() * 2 - 1
 
 
 def program(
     ising: Ising,
-    layout: Layout,
+    placed: Placed,
     chip: Chip,
     *,
     beta: float,
-    gauge: Tensor | None = None,
-    chain_strength: float | None = None,
-    policy: RangePolicy = "error",
+    gauges: Tensor | None = None,
+    settings: ProgramSettings | None = None,
 ) -> Program:
-    r"""Returns the problem that makes a chip at inverse temperature beta sample a model.
+    r"""Returns the problems that make a chip at inverse temperature beta sample a model.
 
     Arguments:
         ising: The model, of N spins.
-        layout: Where its spins are on the chip.
+        placed: Where its spins are on the chip.
         chip: The chip, whose ranges hold.
         beta: The effective inverse temperature of the chip.
-        gauge: Signs of shape (copies * N,), which `decode` undoes; None for +1. Chips take
-            stronger negative couplings than positive ones; spins joined by a coupling that would
-            be out of range as a positive one get the same sign.
-        chain_strength: The ferromagnetic coupling inside chains, in the units of the model (that
-            is, times beta); None for the greater of 4, at which thermal flips break few chains,
-            and :math:`\sqrt{2}` times the typical field on a spin (uniform torque compensation).
-        policy: What is done with values out of range: raise "error", "clip" them, or "rescale"
-            the problem, which is then at a higher temperature than the model.
+        gauges: Signs of shape (G, copies * N), which `decode` undoes; None for one gauge of +1.
+            Chips take stronger negative couplings than positive ones; spins joined by a coupling
+            that would be out of range as a positive one get the same sign.
+        settings: The strength of strands, and what is done with values out of range.
 
     Raises:
         RangeError: If a value is out of range and the policy is "error".
     """
+    settings = settings or ProgramSettings()
     model_h = ising.h.detach().cpu().double() / beta
     model_J = ising.J.detach().cpu().double() / beta
-    gauge = torch.ones(len(layout.chain_length), dtype=torch.float64) if gauge is None else gauge
-    copies = len(layout.chain_length) // ising.num_spins
-    gauge = _joined(gauge, ising, layout, model_J, chip)
-    strength = _chain_strength(ising, chain_strength) / beta
-    h = (gauge * model_h.repeat(copies) / layout.chain_length)[layout.spin_of]
-    J = _couplings(ising, layout, model_J, gauge, copies)
-    inside = layout.coupling_of < 0
-    low, _ = chip.extended_j_range or (-torch.inf, torch.inf)
-    strength = min(strength, -low)
-    J[inside] = -strength
-    fitted = _fit(h, J, layout, chip, policy)
-    strength = strength * fitted[2] if bool(inside.any()) else 0.0
-    return Program(fitted[0], fitted[1], gauge, beta, fitted[2], fitted[3], strength)
+    if gauges is None:
+        gauges = torch.ones(1, len(placed.sizes), dtype=torch.float64)
+    gauges = _possible(gauges, ising, placed, model_J, chip)
+    copies = gauges.shape[1] // ising.num_spins
+    h = (gauges * model_h.repeat(copies) / placed.sizes)[:, placed.spin_of]
+    J = _couplings(ising, placed, model_J, gauges)
+    inside = placed.coupling_of < 0
+    strength = _strength(ising, settings.chain_strength, chip, beta)
+    J[:, inside] = -strength
+    h, J, scale, num_clipped = _fitted(h, J, placed, chip, settings.range_policy)
+    strength = strength * scale if bool(inside.any()) else 0.0
+    return Program(h, J, gauges, beta, scale, num_clipped, strength)
 
 
-def decode(
-    readout: Tensor,
-    spin_of: Tensor,
-    chain_length: Tensor,
-    gauge: Tensor,
-    num_spins: int,
-    breaks: ChainBreaks = "majority",
-    generator: torch.Generator | None = None,
-) -> Decoded:
-    r"""Returns the spins of the model that qubits stand for.
-
-    Arguments:
-        readout: Qubits of shape (R, Q), +-1.
-        spin_of: The spin of each qubit, counted through the copies, of shape (Q,).
-        chain_length: The qubits of each spin of each copy, of shape (copies * N,).
-        gauge: The gauge of the program, of shape (copies * N,).
-        num_spins: The number of spins N of the model.
-        breaks: What is done with broken chains. "majority" lets the qubits vote, with a coin for a
-            tie; "discard" leaves out rows with a broken chain, so that there may be few, or none.
-        generator: The source of the coins.
-    """
-    votes = torch.zeros(len(readout), len(gauge), dtype=torch.int16)
-    votes.index_add_(1, spin_of, readout.to(torch.int16))
-    broken = votes.abs() != chain_length.to(torch.int16)
-    if bool((votes == 0).any()):
-        coins = torch.randint(2, votes.shape, generator=generator, dtype=torch.int16) * 2 - 1
-        votes = torch.where(votes == 0, coins, votes)
-    spins = votes.sign().to(torch.int8) * gauge.to(torch.int8)
-    spins, broken = spins.view(-1, num_spins), broken.view(-1, num_spins)
-    if breaks == "discard":
-        spins = spins[~broken.any(-1)]
-    return Decoded(spins, broken.sum(0))
+def _strength(ising: Ising, requested: float | None, chip: Chip, beta: float) -> float:
+    r"""Returns the strength of the couplings within strands, in the units of the chip."""
+    low, _ = chip.extended_j_range or (-math.inf, math.inf)
+    if requested is None or (math.isinf(requested) and math.isinf(low)):
+        requested = _chosen_strength(ising)
+    return min(requested / beta, -low)
 
 
-def _chain_strength(ising: Ising, requested: float | None) -> float:
-    if requested is not None:
-        return requested
+def _chosen_strength(ising: Ising) -> float:
     if ising.graph.num_edges == 0:
         return MIN_CHAIN_STRENGTH
     mean_degree = 2 * ising.graph.num_edges / ising.num_spins
-    torque = float(ising.J.detach().double().square().mean().sqrt()) * mean_degree**0.5
+    torque = float(ising.J.detach().double().square().mean().sqrt()) * math.sqrt(mean_degree)
     return max(MIN_CHAIN_STRENGTH, TORQUE * torque)
 
 
-def _joined(gauge: Tensor, ising: Ising, layout: Layout, model_J: Tensor, chip: Chip) -> Tensor:
-    r"""Returns a gauge that leaves couplings negative which would be out of range if positive."""
-    if chip.extended_j_range is None or len(model_J) == 0:
-        return gauge
-    copies = len(gauge) // ising.num_spins
-    strong = model_J.repeat(copies) / layout.multiplicity < -chip.extended_j_range[1]
+def _possible(gauges: Tensor, ising: Ising, placed: Placed, model_J: Tensor, chip: Chip) -> Tensor:
+    r"""Returns gauges that leave couplings negative which would be out of range if positive."""
+    if chip.extended_j_range is None:
+        return gauges
+    copies = gauges.shape[1] // ising.num_spins
+    strong = model_J.repeat(copies) / placed.multiplicity < -chip.extended_j_range[1]
+    if not bool(strong.any()):
+        return gauges
     offsets = torch.arange(copies).repeat_interleave(len(model_J)) * ising.num_spins
-    a, b = (ising.graph.edges.repeat(copies, 1) + offsets[:, None])[strong].unbind(-1)
-    first, before = torch.arange(len(gauge)), None
-    while before is None or not torch.equal(first, before):
-        before, least = first, torch.minimum(first[a], first[b])
-        first = first.scatter_reduce(0, a, least, "amin").scatter_reduce(0, b, least, "amin")
-    return gauge[first]
+    pairs = ising.graph.edges.repeat(copies, 1) + offsets[:, None]
+    sets = tied_sets(pairs[strong], gauges.shape[1])
+    return gauges[:, sets.leaders[sets.set_of]]
 
 
-def _couplings(
-    ising: Ising, layout: Layout, model_J: Tensor, gauge: Tensor, copies: int
-) -> Tensor:
+def _couplings(ising: Ising, placed: Placed, model_J: Tensor, gauges: Tensor) -> Tensor:
     i, j = ising.graph.edges.unbind(-1)
-    signs = gauge.view(copies, -1)
-    logical = (model_J * signs[:, i] * signs[:, j]).flatten() / layout.multiplicity
-    # Couplers inside chains have no edge; their value is set afterwards.
-    padded = torch.cat([logical, logical.new_zeros(1)])
-    return padded[layout.coupling_of]
+    signs = gauges.view(len(gauges), -1, ising.num_spins)
+    logical = (model_J * signs[..., i] * signs[..., j]).flatten(1) / placed.multiplicity
+    # Couplers inside strands have no edge; their value is set afterwards.
+    padded = torch.cat([logical, logical.new_zeros(len(gauges), 1)], 1)
+    return padded[:, placed.coupling_of]
 
 
-def _fit(
-    h: Tensor, J: Tensor, layout: Layout, chip: Chip, policy: RangePolicy
+def _fitted(
+    h: Tensor, J: Tensor, placed: Placed, chip: Chip, policy: RangePolicy
 ) -> tuple[Tensor, Tensor, float, int]:
     r"""Returns fields and couplings within range, the scale and the number of clipped values."""
-    excess = _excess(h, J, layout, chip)
-    worst = max(excess, key=lambda e: e[0], default=(1.0, ""))
-    if worst[0] <= 1:
+    excess = _excess(h, J, placed, chip)
+    worst, what = max((e[:2] for e in excess), default=(1.0, ""))
+    if worst <= 1:
         return h, J, 1.0, 0
-    if worst[0] <= 1 + ROUNDING:
-        return (*_clip(h, J, layout, chip), 1.0, 0)
+    if worst <= 1 + ROUNDING:
+        return (*_clipped(h, J, placed, chip), 1.0, 0)
     if policy == "error":
         raise RangeError(
-            f"{worst[1]} on {chip.name}: the model is {worst[0]:.3g} times too strong for it. "
-            "Weaker weights (weight decay) or chains fit, or set policy='clip', which changes the "
-            "values that do not, or policy='rescale', which samples at a higher temperature"
+            f"{what} on {chip.name}: the model is {worst:.3g} times too strong for it. Weaker "
+            "weights (weight decay) or strands fit, or set range_policy='clip', which changes the "
+            "values that do not, or range_policy='rescale', which samples at a higher temperature"
         )
     if policy == "rescale":
-        scale = 1 / (worst[0] * (1 + MARGIN))
+        scale = 1 / (worst * (1 + MARGIN))
         return h * scale, J * scale, scale, 0
-    return (*_clip(h, J, layout, chip), 1.0, sum(e[2] for e in excess))
+    return (*_clipped(h, J, placed, chip), 1.0, sum(e[2] for e in excess))
 
 
-def _excess(h: Tensor, J: Tensor, layout: Layout, chip: Chip) -> list[tuple[float, str, int]]:
+def _excess(h: Tensor, J: Tensor, placed: Placed, chip: Chip) -> list[tuple[float, str, int]]:
     r"""Returns by what factor each kind of value is out of range, in words, and how many are."""
     values = (
         ("the field", h, chip.h_range),
         ("the coupling", J, chip.extended_j_range),
-        ("the sum of couplings at a qubit", _totals(J, layout), chip.per_qubit_coupling_range),
+        ("the sum of couplings at a qubit", _totals(J, placed), chip.per_qubit_coupling_range),
     )
     return [
         (*_worst(name, tensor, limits), int((_ratio(tensor, limits) > 1 + ROUNDING).sum()))
         for name, tensor, limits in values
-        if limits is not None and len(tensor)
+        if limits is not None and tensor.numel()
     ]
 
 
-def _worst(name: str, values: Tensor, limits: tuple[float, float]) -> tuple[float, str]:
-    ratio, index = _ratio(values, limits).max(0)
+def _worst(name: str, values: Tensor, limits: Range) -> tuple[float, str]:
+    ratio, index = _ratio(values, limits).flatten().max(0)
     low, high = limits
-    return float(ratio), f"{name} {float(values[index]):.4g} is beyond [{low:g}, {high:g}]"
+    value = float(values.flatten()[index])
+    return float(ratio), f"{name} {value:.4g} is beyond [{low:g}, {high:g}]"
 
 
-def _ratio(values: Tensor, limits: tuple[float, float]) -> Tensor:
+def _ratio(values: Tensor, limits: Range) -> Tensor:
     low, high = limits
     return torch.where(values < 0, values / low, values / high)
 
 
-def _totals(J: Tensor, layout: Layout) -> Tensor:
-    totals = torch.zeros(len(layout.qubits), dtype=J.dtype)
-    for end in layout.couplers.unbind(-1):
-        totals.index_add_(0, end, J)
+def _totals(J: Tensor, placed: Placed) -> Tensor:
+    r"""Returns the sums of the couplings at each qubit, of shape (G, Q)."""
+    totals = J.new_zeros(len(J), len(placed.qubits))
+    for end in placed.couplers.unbind(-1):
+        totals.index_add_(1, end, J)
     return totals
 
 
-def _clip(h: Tensor, J: Tensor, layout: Layout, chip: Chip) -> tuple[Tensor, Tensor]:
+def _clipped(h: Tensor, J: Tensor, placed: Placed, chip: Chip) -> tuple[Tensor, Tensor]:
     if chip.h_range is not None:
         h = h.clamp(*chip.h_range)
     if chip.extended_j_range is not None:
         J = J.clamp(*chip.extended_j_range)
     if chip.per_qubit_coupling_range is not None:
-        J = _within_totals(J, layout, chip.per_qubit_coupling_range)
+        J = _within_totals(J, placed, chip.per_qubit_coupling_range)
     return h, J
 
 
-def _within_totals(J: Tensor, layout: Layout, limits: tuple[float, float]) -> Tensor:
+def _within_totals(J: Tensor, placed: Placed, limits: Range) -> Tensor:
     r"""Returns couplings that are shrunk at the qubits whose sums are out of range."""
-    a, b = layout.couplers.unbind(-1)
+    a, b = placed.couplers.unbind(-1)
     for _ in range(MAX_PASSES):
-        excess = _ratio(_totals(J, layout), limits)
+        excess = _ratio(_totals(J, placed), limits)
         if bool((excess <= 1).all()):
             return J
         # A coupling that one end shrinks may have balanced others at its other end, hence passes.
         shrink = torch.where(excess > 1, excess * (1 + MARGIN), 1.0)
-        J = J / torch.maximum(shrink[a], shrink[b])
-    return J / max(1.0, float(_ratio(_totals(J, layout), limits).max()) * (1 + MARGIN))
+        J = J / torch.maximum(shrink[:, a], shrink[:, b])
+    excess = _ratio(_totals(J, placed), limits).amax(1, keepdim=True)
+    return J / (excess * (1 + MARGIN)).clamp(min=1.0)

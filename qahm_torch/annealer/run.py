@@ -1,155 +1,187 @@
-r"""Running a model on a device: programs out, readouts back, the books kept on the way."""
+r"""Running problems on a device: jobs out, samples back, the books kept on the way."""
 
 from __future__ import annotations
 
-__all__ = ["Gathered", "Run", "Runner", "collect"]
+__all__ = ["Call", "Decoded", "Gathered", "Run", "Runner", "decode"]
 
-import math
-import threading
-import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from qahm_torch.annealer.archive import AnswerArchive
-from qahm_torch.annealer.ledger import TimeLedger
-from qahm_torch.annealer.placement import Layout
-from qahm_torch.annealer.program import (
-    ChainBreaks,
-    Program,
-    RangePolicy,
-    decode,
-    draw_gauge,
-    program,
+from qahm_torch.annealer.account import TimeAccount, estimate_submission
+from qahm_torch.annealer.archive import (
+    AnswerArchive,
+    Lost,
+    record_answer,
+    record_job,
+    record_loss,
 )
-from qahm_torch.annealer.records import Lost, record_answer, record_job, record_loss
-from qahm_torch.annealer.settings import AnnealSettings
-from qahm_torch.annealer.site import Site
-from qahm_torch.annealer.timing import estimate_access_time
+from qahm_torch.annealer.program import Problem, Program
+from qahm_torch.annealer.settings import AnnealSettings, ChainBreaks, ProgramSettings
 from qahm_torch.device.door import Answer, Device, Job
-from qahm_torch.device.errors import (
-    AnnealerError,
-    AnswerError,
-    DeadlineError,
-    ProblemFailedError,
+from qahm_torch.device.errors import AnnealerError, AnswerError, ProblemFailedError
+from qahm_torch.device.patience import Clock, RetryPolicy, Task
+from qahm_torch.ising import SampleInfo
+from qahm_torch.ising.merging import Sets
+
+LATE = (
+    "the device did not answer within {time} and was left to itself; its answer, if it comes, "
+    "goes into the archive"
 )
-from qahm_torch.device.patience import Clock, RetryPolicy
-from qahm_torch.ising import Ising
-
-
-class Prepared(NamedTuple):
-    r"""A problem that can be submitted."""
-
-    job: Job
-    program: Program
-    layout: Layout
-    ising: Ising  # the model of the free spins
 
 
 class Run(NamedTuple):
-    r"""A problem that is under way."""
+    r"""A problem that is under way, under one of its gauges."""
 
-    program: Program
-    layout: Layout
+    problem: Problem
     rows: Tensor  # which samples it is for, of shape (S',)
-    free: Tensor  # the spins that are not clamped in those samples
-    task: _Task
+    gauge: Tensor  # of shape (copies * N,)
+    task: Task[Answer]
+
+
+class Decoded(NamedTuple):
+    r"""Spins read off a chip."""
+
+    spins: Tensor  # of shape (R * copies, N), int8
+    num_broken: Tensor  # of each spin, in how many rows its strand was broken, of shape (N,)
 
 
 class Gathered(NamedTuple):
     r"""Samples of all runs of a call."""
 
     spins: Tensor  # of shape (S, N), int8
-    info: dict[str, Any]
+    info: SampleInfo
 
 
-class _Task:
-    r"""A call in a thread of its own, which can be left behind if it does not end."""
+@dataclass(frozen=True)
+class Call:
+    r"""Samples that are under way.
 
-    def __init__(self, function: Any, patience: float):
-        self.patience = patience
-        self._stop = time.monotonic() + patience
-        self._outcome: Answer | BaseException | None = None
-        self._thread = threading.Thread(target=self._call, args=(function,), daemon=True)
-        self._thread.start()
+    Arguments:
+        runs: The problems.
+        held: The held spins of each sample, 0 for free ones, of shape (S, N).
+        breaks: What is done with broken strands.
+        is_reverse: Whether the anneals start from a state.
+    """
 
-    def _call(self, function: Any) -> None:
-        try:
-            self._outcome = function()
-        except BaseException as error:
-            self._outcome = error
+    runs: Sequence[Run]
+    held: Tensor
+    breaks: ChainBreaks
+    is_reverse: bool
 
-    def result(self) -> Answer:
-        self._thread.join(max(0.0, self._stop - time.monotonic()))
-        if self._outcome is None:
-            raise DeadlineError(
-                f"the device did not answer within {self.patience:g} s and was left to itself; "
-                "its answer, if it comes, goes into the archive",
-                may_have_run=True,
+    @property
+    def program(self) -> Program:
+        r"""What was programmed, where no spin is held."""
+        return self.runs[0].problem.program
+
+    def gathered(self, generator: torch.Generator | None) -> Gathered:
+        r"""Waits for the samples and returns them in order.
+
+        Arguments:
+            generator: The source of coins for ties.
+
+        Raises:
+            AnnealerError: If a problem has failed, or all samples were broken and discarded.
+        """
+        answers = [run.task.result(LATE, may_have_run=True) for run in self.runs]
+        told = _told(self.runs, answers)
+        spins = self.held.to("cpu", torch.int8, copy=True)
+        kept = (spins != 0).all(-1)
+        num_broken, num_strands = 0, 0
+        for run, answer in zip(self.runs, answers, strict=True):
+            part = run.problem.part
+            decoded = decode(
+                torch.from_numpy(answer.spins),
+                part.placed.strands,
+                run.gauge,
+                part.ising.num_spins,
+                self.breaks,
+                generator,
             )
-        if isinstance(self._outcome, BaseException):
-            raise self._outcome
-        return self._outcome
+            num_broken += int(decoded.num_broken.sum())
+            num_strands += len(answer.spins) * len(run.gauge)
+            rows = run.rows[: len(decoded.spins)]
+            spins[rows[:, None], part.free] = decoded.spins[: len(rows)]
+            kept[rows] = True
+        if not kept.any():
+            raise AnswerError(
+                f"all {len(spins)} samples had broken strands and were discarded; a greater "
+                "chain_strength, or chain_breaks='majority', leaves some"
+            )
+        told["chain_break_fraction"] = num_broken / max(1, num_strands)
+        return Gathered(spins[kept], told)
 
 
 @dataclass(frozen=True)
 class Runner:
-    r"""Starts the problems of a call."""
+    r"""A device with what is to be kept in mind for each problem.
+
+    Arguments:
+        device: The device.
+        account: Where QPU time is booked.
+        archive: Where problems and answers are written down; None for nowhere.
+        policy: Deadlines and retries.
+        programming: How models are programmed.
+        anneal: How the device anneals.
+    """
 
     device: Device
-    ledger: TimeLedger
+    account: TimeAccount
     archive: AnswerArchive | None
     policy: RetryPolicy
+    programming: ProgramSettings
     anneal: AnnealSettings
-    range_policy: RangePolicy
-    chain_strength: float | None
-    num_gauges: int
 
-    def start(
+    def launch(
         self,
-        site: Site,
-        ising: Ising,
-        num_samples: int,
-        clamp: Tensor | None,
-        last: Tensor | None,
+        problems: Sequence[Problem],
+        held: Tensor,
+        chains: Tensor | None,
         generator: torch.Generator | None,
         purpose: str = "samples",
-    ) -> list[Run]:
-        r"""Programs and submits whatever a call needs, and returns at once.
+    ) -> Call:
+        r"""Submits all problems of a call, and returns at once.
+
+        Arguments:
+            problems: The problems.
+            held: The held spins of each sample, 0 for free ones, of shape (S, N).
+            chains: Where reverse anneals start, of shape (S, N); None for random spins.
+            generator: The source of random numbers.
+            purpose: What is written into the archive of it.
 
         Raises:
-            RangeError: If the model does not fit the ranges and the policy is "error".
             BudgetError: If the whole would go beyond the budget; nothing is submitted then.
         """
-        prepared = [
-            (self._prepare(site, ising, row, len(part), last, generator), part, row == 0)
-            for row, rows in _clamped_rows(ising, num_samples, clamp)
-            for part in self._shares(rows, site.num_copies)
+        ready = [
+            (problem, g, self._job(problem, g, chains, generator))
+            for problem in problems
+            for g in range(len(problem.shares))
         ]
-        estimates = [self._estimate(ready.job) for ready, _, _ in prepared]
-        self.ledger.check(sum(estimates))
-        runs, patience = [], self.policy.timeout + self.device.grace
-        for (ready, rows, free), seconds in zip(prepared, estimates, strict=True):
-            self.ledger.hold(ready.job.label, seconds)
-            task = _Task(partial(self._execute, ready, purpose), patience)
-            where = free.nonzero().squeeze(-1)
-            runs.append(Run(ready.program, ready.layout, rows, where, task))
-        return runs
-
-    def estimate(self, site: Site, num_samples: int) -> float | None:
-        r"""Returns the QPU seconds of a call without clamping; None if the device has no times."""
-        rows = torch.arange(num_samples)
-        num_qubits = len(site.part(range(site.graph.num_spins))[2].qubits)
-        seconds = [
-            estimate_access_time(
-                self.device.chip, num_qubits, -(-len(p) // site.num_copies), self.anneal.duration
+        estimates = [self._estimate(job) for _, _, job in ready]
+        self.account.check(sum(estimates))
+        for (_, _, job), seconds in zip(ready, estimates, strict=True):
+            self.account.hold(job.label, seconds)
+        timeout = self.policy.timeout + self.device.grace
+        runs = [
+            Run(
+                problem,
+                problem.shares[g],
+                problem.program.gauges[g],
+                Task(partial(self._execute, problem, g, job, purpose), timeout),
             )
-            for p in self._shares(rows, site.num_copies)
+            for problem, g, job in ready
         ]
+        return Call(runs, held, self.programming.chain_breaks, self.anneal.is_reverse)
+
+    def estimate(self, num_qubits: int, reads: Sequence[int]) -> float | None:
+        r"""Returns the QPU seconds of problems of so many reads; None if there are no times."""
+        chip, parameters = self.device.chip, self.anneal.parameters()
+        seconds = [estimate_submission(chip, num_qubits, number, parameters) for number in reads]
         return None if None in seconds else sum(s for s in seconds if s is not None)
 
     def fetch(self, lost: Lost, problem_id: str, clock: Clock) -> Answer | None:
@@ -157,7 +189,8 @@ class Runner:
 
         None if there will never be one, which is written down.
         """
-        assert self.archive is not None
+        if self.archive is None:
+            raise ValueError("archive is None, but only an archive knows what was submitted")
         try:
             answer = self.device.fetch(lost.job, problem_id, clock)
         except ProblemFailedError as error:
@@ -166,168 +199,104 @@ class Runner:
         record_answer(self.archive, lost.job, answer)
         estimate = self._estimate(lost.job)
         seconds = estimate if answer.access_time is None else answer.access_time
-        self.ledger.confirm(estimate, seconds, lost.job.num_reads)
+        self.account.confirm(estimate, seconds, lost.job.num_reads)
         return answer
 
-    def _shares(self, rows: Tensor, num_copies: int) -> list[Tensor]:
-        r"""Splits samples into problems: one per gauge, and none beyond the reads of one."""
-        limits = self.device.chip.num_reads_range
-        most = math.inf if limits is None else int(limits[1]) * num_copies
-        number = max(1, self.num_gauges, math.ceil(len(rows) / most))
-        return [part for part in rows.tensor_split(number) if len(part)]
-
-    def _prepare(
-        self,
-        site: Site,
-        ising: Ising,
-        row: Tensor,
-        num_samples: int,
-        last: Tensor | None,
-        generator: torch.Generator | None,
-    ) -> Prepared:
-        free = (row == 0).nonzero().squeeze(-1)
-        part, layout = _conditional(site, ising, row, free)
-        gauge = draw_gauge(layout, generator) if self.num_gauges else None
-        made = program(
-            part,
-            layout,
-            self.device.chip,
-            beta=site.tracker.beta.value,
-            gauge=gauge,
-            chain_strength=self.chain_strength,
-            policy=self.range_policy,
-        )
+    def _job(
+        self, problem: Problem, g: int, chains: Tensor | None, generator: torch.Generator | None
+    ) -> Job:
+        placed, made, chip = problem.part.placed, problem.program, self.device.chip
         parameters = {"auto_scale": False, "answer_mode": "raw", **self.anneal.parameters()}
         if self.anneal.is_reverse:
-            parameters["initial_state"] = _initial_state(layout, made, free, last, generator)
-        if "seed" in self.device.chip.parameters:
+            parameters["initial_state"] = _initial_state(problem, g, chains, generator)
+        if "seed" in chip.parameters:
             parameters["seed"] = int(torch.randint(2**31 - 1, (), generator=generator))
-        job = Job(
-            layout.qubits.numpy(),
-            made.h.numpy(),
-            layout.couplers.numpy(),
-            made.J.numpy(),
-            -(-num_samples // site.num_copies),
+        return Job(
+            placed.qubits.numpy(),
+            made.h[g].numpy(),
+            placed.couplers.numpy(),
+            made.J[g].numpy(),
+            -(-len(problem.shares[g]) // problem.part.num_copies),
             parameters,
             f"qahm-{uuid.uuid4().hex[:16]}",
         )
-        return Prepared(job, made, layout, part)
 
     def _estimate(self, job: Job) -> float:
-        seconds = estimate_access_time(
-            self.device.chip, len(job.qubits), job.num_reads, self.anneal.duration
-        )
-        return seconds or 0.0
+        chip, num_qubits = self.device.chip, len(job.qubits)
+        return estimate_submission(chip, num_qubits, job.num_reads, job.parameters) or 0.0
 
-    def _execute(self, ready: Prepared, purpose: str) -> Answer:
+    def _execute(self, problem: Problem, g: int, job: Job, purpose: str) -> Answer:
         r"""Runs one job in its thread: written down before and after, and booked."""
-        job = ready.job
         try:
             if self.archive is not None:
-                record_job(self.archive, *ready, purpose)
+                record_job(self.archive, job, problem, problem.program.gauges[g], purpose)
             answer = self.device.run(job, Clock(self.policy.timeout))
         except AnnealerError as error:
-            self.ledger.give_up(job.label, error.may_have_run)
+            self.account.give_up(job.label, error.may_have_run)
             if self.archive is not None:
                 record_loss(self.archive, job, error)
             raise
         except BaseException:
-            self.ledger.give_up(job.label, may_have_run=True)
+            self.account.give_up(job.label, may_have_run=True)
             raise
-        self.ledger.charge(job.label, answer.access_time, job.num_reads)
+        self.account.charge(job.label, answer.access_time, job.num_reads)
         if self.archive is not None:
             record_answer(self.archive, job, answer)
         return answer
 
 
-def collect(
-    runs: list[Run],
-    num_samples: int,
+def decode(
+    readout: Tensor,
+    strands: Sets,
+    gauge: Tensor,
     num_spins: int,
-    clamp: Tensor | None,
-    breaks: ChainBreaks,
-    generator: torch.Generator | None,
-) -> Gathered:
-    r"""Waits for the runs of a call and returns their samples in order.
+    breaks: ChainBreaks = "majority",
+    generator: torch.Generator | None = None,
+) -> Decoded:
+    r"""Returns the spins of the model that qubits stand for.
 
-    Raises:
-        AnnealerError: If one of them has failed, or all rows had broken chains and were discarded.
+    Arguments:
+        readout: Qubits of shape (R, Q), +-1.
+        strands: The spin of each qubit, counted through the copies.
+        gauge: The gauge of the program, of shape (copies * N,).
+        num_spins: The number of spins N of the model.
+        breaks: What is done with broken strands. "majority" lets the qubits vote, with a coin for
+            a tie; "discard" leaves out rows with a broken strand: there may be few, or none.
+        generator: The source of the coins.
     """
-    answers = [run.task.result() for run in runs]
-    held = torch.zeros(num_spins) if clamp is None else clamp.cpu()
-    spins = held.expand(num_samples, -1).to(torch.int8).clone()
-    kept = (spins != 0).all(-1)
-    broken, chains = 0, 0
-    for run, answer in zip(runs, answers, strict=True):
-        layout, gauge, readout = run.layout, run.program.gauge, torch.from_numpy(answer.spins)
-        decoded = decode(
-            readout, layout.spin_of, layout.chain_length, gauge, len(run.free), breaks, generator
-        )
-        broken += int(decoded.num_broken.sum())
-        chains += len(readout) * len(gauge)
-        rows = run.rows[: len(decoded.spins)]
-        spins[rows[:, None], run.free] = decoded.spins[: len(rows)]
-        kept[rows] = True
-    if not kept.any():
-        raise AnswerError(
-            f"all {num_samples} samples had broken chains and were discarded; a greater "
-            "chain_strength, or chain_breaks='majority', leaves some"
-        )
-    info = _told([run.program for run in runs], answers)
-    return Gathered(spins[kept], {"chain_break_fraction": broken / max(1, chains), **info})
+    votes = strands.sums(readout.to(torch.int16))
+    coins = torch.zeros((), dtype=torch.int16)
+    if bool((votes == 0).any()):
+        coins = torch.randint(2, votes.shape, generator=generator, dtype=torch.int16) * 2 - 1
+    spins = strands.majority(votes, coins).to(torch.int8) * gauge.to(torch.int8)
+    spins, broken = spins.view(-1, num_spins), strands.is_split(votes).view(-1, num_spins)
+    if breaks == "discard":
+        spins = spins[~broken.any(-1)]
+    return Decoded(spins, broken.sum(0))
 
 
-def _told(programs: list[Program], answers: list[Answer]) -> dict[str, Any]:
+def _told(runs: Sequence[Run], answers: Sequence[Answer]) -> SampleInfo:
+    programs = [run.problem.program for run in runs]
+    distinct = {id(made): made for made in programs}.values()
     times = [answer.access_time for answer in answers]
     return {
         "chain_strength": max((p.chain_strength for p in programs), default=0.0),
-        "clipped": sum(p.num_clipped for p in programs),
+        "clipped": sum(p.num_clipped for p in distinct),
         "scale": min((p.scale for p in programs), default=1.0),
         "qpu_access_time": None if None in times else sum(t for t in times if t is not None),
         "problem_ids": [a.problem_id for a in answers if a.problem_id is not None],
     }
 
 
-def _clamped_rows(
-    ising: Ising, num_samples: int, clamp: Tensor | None
-) -> list[tuple[Tensor, Tensor]]:
-    r"""Returns each distinct row of the clamp with a free spin, and the samples that it is for."""
-    clamp = torch.zeros(1, ising.num_spins) if clamp is None else clamp.cpu()
-    if len(rows := clamp.view(-1, ising.num_spins)) == 1 or clamp.ndim == 1:
-        distinct, member = rows[:1], torch.zeros(num_samples, dtype=torch.int64)
-    else:
-        distinct, member = rows.unique(dim=0, return_inverse=True)
-    return [
-        (row, (member == k).nonzero().squeeze(-1))
-        for k, row in enumerate(distinct)
-        if bool((row == 0).any())
-    ]
-
-
-def _conditional(site: Site, ising: Ising, row: Tensor, free: Tensor) -> tuple[Ising, Layout]:
-    r"""Returns the model of the free spins given the held ones, and where it is."""
-    graph, edges, layout = site.part(free.tolist())
-    held = row.to(ising.h)
-    fields = ising.h
-    if bool(held.any()):
-        i, j = ising.graph.edges.to(held.device).unbind(-1)
-        fields = fields.index_add(0, i, ising.J * held[j]).index_add(0, j, ising.J * held[i])
-    return Ising(graph, fields[free], ising.J[edges]), layout
-
-
 def _initial_state(
-    layout: Layout,
-    made: Program,
-    free: Tensor,
-    last: Tensor | None,
-    generator: torch.Generator | None,
+    problem: Problem, g: int, chains: Tensor | None, generator: torch.Generator | None
 ) -> dict[int, int]:
-    r"""Returns a state by qubit for a reverse anneal: a sample of before, or a random one."""
-    num_copies = len(made.gauge) // len(free)
-    if last is None:
-        spins = torch.randint(2, (len(made.gauge),), generator=generator) * 2 - 1
+    r"""Returns a state by qubit for a reverse anneal: of some of its chains, or a random one."""
+    part, gauge, rows = problem.part, problem.program.gauges[g], problem.shares[g]
+    if chains is None:
+        spins = torch.randint(2, (len(gauge),), generator=generator) * 2 - 1
     else:
-        rows = torch.randint(len(last), (num_copies,), generator=generator)
-        spins = last[rows][:, free].flatten()
-    values = (spins.double() * made.gauge)[layout.spin_of].long()
-    return dict(zip(layout.qubits.tolist(), values.tolist(), strict=True))
+        chosen = rows[torch.randint(len(rows), (part.num_copies,), generator=generator)]
+        spins = chains.cpu()[chosen][:, part.free].flatten()
+    values = (spins.double() * gauge)[part.placed.spin_of].long()
+    return dict(zip(part.placed.qubits.tolist(), values.tolist(), strict=True))

@@ -1,33 +1,163 @@
-r"""Finding chains of qubits for a model: one function per kind of graph, all deterministic.
+r"""Finding a placement of a model on a chip, by whichever search suits its graph.
 
-Each takes the graph of a model, the working graph of a chip, a seed and a number of seconds, and
-returns the chains in spin order, or None if it finds none. What they return is not verified.
+Each search takes the graph of a model, the working graph of a chip, a seed and a number of
+seconds, and returns the strands of one copy, or None if it finds none. All are deterministic, and
+what they return is not verified.
 """
 
 from __future__ import annotations
 
-__all__ = ["SEARCHES", "Chains", "as_it_stands", "largest_clique", "more_copies", "shores"]
+__all__ = ["SEARCHES", "place"]
 
 import math
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import networkx as nx
 
+from qahm_torch.annealer.placement import Placement, Strands
+from qahm_torch.annealer.settings import PlacementSettings
+from qahm_torch.device.chip import Chip
+from qahm_torch.device.errors import AnnealerWarning, PlacementError
 from qahm_torch.ising import CouplingGraph
 
-Chains = tuple[tuple[int, ...], ...]
-Search = Callable[[CouplingGraph, nx.Graph, int, float], Chains | None]
+Search = Callable[[CouplingGraph, nx.Graph, int, float], Strands | None]
 
+# Beyond these, a search is not worth the wait: for a subgraph; by heuristics for what regular
+# strands do not hold; and for as many copies as fit.
+MAX_NATIVE_SPINS = 128
+MAX_GENERAL_SPINS = 64
+AUTO_SECONDS = 5.0
 # A placement is repeated over the lattice where it takes less than this part of the chip;
 # larger ones pack better when each is searched for on what is left.
 SMALL = 1 / 32
 
 
+def place(
+    graph: CouplingGraph,
+    chip: Chip,
+    settings: PlacementSettings | None = None,
+    known: Placement | None = None,
+) -> Placement:
+    r"""Finds qubits of a chip for a model, and verifies what it has found.
+
+    Arguments:
+        graph: The graph of the model.
+        chip: The chip.
+        settings: The method, the number of copies, the seed and the time.
+        known: Where the model was before. It stays there if that is still possible; otherwise a
+            warning says why it is not.
+
+    Raises:
+        PlacementError: If the model does not fit, or the given embedding is not valid.
+
+    Example:
+        >>> from dwave.system.testing import MockDWaveSampler
+        >>> chip = Chip.of(MockDWaveSampler(topology_type="pegasus", topology_shape=[3]))
+        >>> place(CouplingGraph.complete(6), chip).strand_lengths
+        ((2, 2, 2, 2, 2, 2),)
+    """
+    settings = settings or PlacementSettings()
+    if known is not None and all(_is_valid(copy, graph, chip.graph()) for copy in known.strands):
+        return known
+    if settings.embedding is not None:
+        copies = [_given(settings.embedding, graph)]
+    else:
+        copies = _found(graph, chip, settings)
+    placement = Placement(tuple(copies))
+    placement.check(graph, chip)
+    if known is not None:
+        message = f"the model was placed anew on {chip.name}: {known.faults(graph, chip)[0]}"
+        warnings.warn(message, AnnealerWarning, stacklevel=2)
+    return placement
+
+
+def _given(embedding: Any, graph: CouplingGraph) -> Strands:
+    by_label = all(label in embedding for label in graph.labels)
+    keys: Iterable[Hashable] = graph.labels if by_label else range(graph.num_spins)
+    missing = [key for key in keys if key not in embedding]
+    if missing:
+        raise PlacementError(f"embedding has no qubits for spin {missing[0]!r}, but it needs some")
+    strands = [embedding[key] for key in keys]
+    return tuple((s,) if isinstance(s, int) else tuple(s) for s in strands)
+
+
+def _found(graph: CouplingGraph, chip: Chip, settings: PlacementSettings) -> list[Strands]:
+    r"""Returns the strands of each copy, by the first method that finds some."""
+    target, deadline = chip.graph(), time.monotonic() + settings.timeout
+    for name in _methods(settings.method, graph, target):
+        limit = AUTO_SECONDS if (settings.method, name) == ("auto", "native") else math.inf
+        left = max(0.1, min(limit, deadline - time.monotonic()))
+        first = SEARCHES[name](graph, target, settings.seed, left)
+        if first is not None and _is_valid(first, graph, target):
+            break
+    else:
+        raise PlacementError(_does_not_fit(graph, chip, settings.method))
+    if settings.copies == 1:
+        return [first]
+    how = SEARCHES["native" if name == "as_it_stands" else name]
+    left = AUTO_SECONDS if settings.copies == "auto" else max(0.1, deadline - time.monotonic())
+    wanted = len(target) if settings.copies == "auto" else settings.copies
+    copies = list(islice(_copies(graph, target, how, first, settings.seed, left), wanted))
+    if len(copies) < wanted and settings.copies != "auto":
+        raise PlacementError(
+            f"copies is {wanted}, but {len(copies)} of {graph.num_spins} spins were found on "
+            f"{chip!r}; ask for fewer, or for copies='auto', or give a longer timeout"
+        )
+    return copies or [first]
+
+
+def _methods(method: str, graph: CouplingGraph, target: nx.Graph) -> list[str]:
+    r"""Returns the searches to try, one after the other."""
+    lattice = target.graph.get("family") is not None
+    if method != "auto":
+        _check_kind(method, graph, lattice)
+        return [method]
+    names = ["as_it_stands"]
+    if lattice and _is_complete(graph):
+        names.append("clique")
+    elif lattice and _shores(graph) is not None:
+        names.append("biclique")
+    if graph.num_spins <= MAX_NATIVE_SPINS:
+        names.append("native")
+    special = {"clique", "biclique"} & set(names)
+    return names if special and graph.num_spins > MAX_GENERAL_SPINS else [*names, "general"]
+
+
+def _check_kind(method: str, graph: CouplingGraph, lattice: bool) -> None:
+    if method == "clique" and not _is_complete(graph):
+        raise PlacementError("method is 'clique', but that is for complete graphs only")
+    if method == "biclique" and _shores(graph) is None:
+        raise PlacementError("method is 'biclique', but that is for complete bipartite ones only")
+    if method in ("clique", "biclique") and not lattice:
+        raise PlacementError(f"method is {method!r}, but that is for lattices that D-Wave makes")
+
+
+def _is_valid(strands: Strands, graph: CouplingGraph, target: nx.Graph) -> bool:
+    from dwave.embedding import is_valid_embedding
+
+    source = graph.to_networkx(labeled=False)
+    return bool(is_valid_embedding(dict(enumerate(strands)), source, target))
+
+
+def _is_complete(graph: CouplingGraph) -> bool:
+    return 2 * graph.num_edges == graph.num_spins * (graph.num_spins - 1)
+
+
+def _does_not_fit(graph: CouplingGraph, chip: Chip, method: str) -> str:
+    text = f"no place for {graph.num_spins} spins and {graph.num_edges} couplings on {chip!r}"
+    if _is_complete(graph) and (largest := _largest_clique(chip.graph(), graph.num_spins)):
+        text += f", where the largest complete graph has {largest} spins"
+    other = "" if method == "auto" else f", method='auto' in place of {method!r}"
+    return f"{text}; fewer spins or couplings would help{other}, or a longer timeout"
+
+
 def as_it_stands(
     graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float
-) -> Chains | None:
+) -> Strands | None:
     r"""Places each spin on the qubit that it is named after."""
     names: tuple[Any, ...] = graph.labels
     if any(name not in target for name in names):
@@ -37,7 +167,7 @@ def as_it_stands(
     return tuple((name,) for name in names)
 
 
-def native(graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float) -> Chains | None:
+def native(graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float) -> Strands | None:
     r"""Places each spin on one qubit, by a subgraph that has the couplings of the model."""
     from minorminer.subgraph import find_subgraph
     from minorminer.utils.feasibility import embedding_feasibility_filter
@@ -50,7 +180,7 @@ def native(graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float) ->
     return _in_order(find_subgraph(source, target, timeout=seconds, seed=seed, as_embedding=True))
 
 
-def clique(graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float) -> Chains | None:
+def clique(graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float) -> Strands | None:
     r"""Places a complete graph on crossing lines of qubits."""
     from minorminer.busclique import find_clique_embedding
 
@@ -60,22 +190,22 @@ def clique(graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float) ->
     return _in_order(find_clique_embedding(graph.num_spins, target, seed=seed, use_cache=False))
 
 
-def biclique(graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float) -> Chains | None:
+def biclique(graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float) -> Strands | None:
     r"""Places a complete bipartite graph, in the smallest part of the lattice that holds it."""
-    sides = shores(graph)
+    sides = _shores(graph)
     if sides is None or target.graph.get("family") is None:
         return None
     deadline = time.monotonic() + timeout
     for window, image in _windows(target, max(map(len, sides))):
         if time.monotonic() > deadline:
             return None
-        chains = _biclique_in(window, sides)
-        if chains is not None:
-            return tuple(tuple(image(q) for q in chain) for chain in chains)
+        strands = _biclique_in(window, sides)
+        if strands is not None:
+            return tuple(tuple(image(q) for q in strand) for strand in strands)
     return None
 
 
-def general(graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float) -> Chains | None:
+def general(graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float) -> Strands | None:
     r"""Places any graph by the heuristic search of minorminer."""
     from minorminer import find_embedding
     from minorminer.utils.feasibility import embedding_feasibility_filter
@@ -83,7 +213,8 @@ def general(graph: CouplingGraph, target: nx.Graph, seed: int, timeout: float) -
     source = graph.to_networkx(labeled=False)
     if not embedding_feasibility_filter(source, target):
         return None
-    return _in_order(find_embedding(source, target, random_seed=seed, timeout=timeout))
+    settings: dict[str, Any] = {"random_seed": seed, "timeout": timeout}
+    return _in_order(find_embedding(source, target, **settings))
 
 
 SEARCHES: dict[str, Search] = {
@@ -95,7 +226,7 @@ SEARCHES: dict[str, Search] = {
 }
 
 
-def shores(graph: CouplingGraph) -> tuple[list[int], list[int]] | None:
+def _shores(graph: CouplingGraph) -> tuple[list[int], list[int]] | None:
     r"""Returns the two sides of a complete bipartite graph, None for any other."""
     source = graph.to_networkx(labeled=False)
     if graph.num_edges == 0 or not nx.is_connected(source) or not nx.is_bipartite(source):
@@ -105,7 +236,7 @@ def shores(graph: CouplingGraph) -> tuple[list[int], list[int]] | None:
     return (sorted(left), right) if graph.num_edges == len(left) * len(right) else None
 
 
-def largest_clique(target: nx.Graph, below: int) -> int | None:
+def _largest_clique(target: nx.Graph, below: int) -> int | None:
     r"""Returns the size of the largest complete graph on a chip, None if it fits in a cell."""
     from minorminer.busclique import find_clique_embedding
 
@@ -120,18 +251,18 @@ def largest_clique(target: nx.Graph, below: int) -> int | None:
     return low if low > smallest else None
 
 
-def more_copies(
+def _copies(
     graph: CouplingGraph,
     target: nx.Graph,
     search: Search,
-    first: Chains,
+    first: Strands,
     seed: int,
     timeout: float,
-) -> Iterator[Chains]:
+) -> Iterator[Strands]:
     r"""Yields disjoint placements until the chip is full or the time is over."""
     deadline = time.monotonic() + timeout
     rest = target.copy()
-    templates: list[Chains] = []
+    tile, templates = target, list[Strands]()
     if sum(map(len, first)) < SMALL * len(target) and target.graph.get("family"):
         tile, templates = _templates(graph, target, search, seed, timeout / 3)
     if templates:
@@ -140,24 +271,24 @@ def more_copies(
         _remove(rest, first)
         yield first
     while len(rest) >= graph.num_spins and time.monotonic() < deadline:
-        chains = search(graph, rest, seed, deadline - time.monotonic())
-        if chains is None:
+        strands = search(graph, rest, seed, deadline - time.monotonic())
+        if strands is None:
             return
-        _remove(rest, chains)
-        yield chains
+        _remove(rest, strands)
+        yield strands
 
 
 def _templates(
     graph: CouplingGraph, target: nx.Graph, search: Search, seed: int, timeout: float
-) -> tuple[nx.Graph, list[Chains]]:
+) -> tuple[nx.Graph, list[Strands]]:
     r"""Returns the smallest tile of the lattice that holds the model, and copies that fill it."""
     deadline = time.monotonic() + timeout
-    templates: list[Chains] = []
+    tile, templates = target, list[Strands]()
     for tile in _tiles(target):
         left = tile.copy()
-        while (chains := search(graph, left, seed, 1.0)) is not None:
-            templates.append(chains)
-            _remove(left, chains)
+        while (strands := search(graph, left, seed, 1.0)) is not None:
+            templates.append(strands)
+            _remove(left, strands)
             if len(left) < graph.num_spins:
                 break
         if templates or time.monotonic() > deadline:
@@ -165,21 +296,21 @@ def _templates(
     return tile, templates
 
 
-def _repeated(tile: nx.Graph, templates: list[Chains], rest: nx.Graph) -> Iterator[Chains]:
+def _repeated(tile: nx.Graph, templates: list[Strands], rest: nx.Graph) -> Iterator[Strands]:
     r"""Yields the copies on a tile, wherever the tile can be laid, and takes them off the rest."""
-    couplers = [list(tile.subgraph(q for c in chains for q in c).edges) for chains in templates]
+    couplers = [list(tile.subgraph(q for c in strands for q in c).edges) for strands in templates]
     for image in list(_mappings(tile, rest)):
-        for chains, pairs in zip(templates, couplers, strict=True):
-            moved = tuple(tuple(image(q) for q in chain) for chain in chains)
+        for strands, pairs in zip(templates, couplers, strict=True):
+            moved = tuple(tuple(image(q) for q in strand) for strand in strands)
             whole = all(rest.has_edge(image(a), image(b)) for a, b in pairs)
-            if whole and all(q in rest for chain in moved for q in chain):
+            if whole and all(q in rest for strand in moved for q in strand):
                 _remove(rest, moved)
                 yield moved
 
 
 def _one_cell(target: nx.Graph) -> int:
     # For cliques that fit in one cell, busclique runs out of memory where no such cell is whole.
-    tile = target.graph["tile"]
+    tile = int(target.graph["tile"])
     return {"chimera": tile, "zephyr": 2 * tile, "pegasus": 4}[target.graph["family"]]
 
 
@@ -204,7 +335,8 @@ def _lattice(family: str, m: int, tile: int, **parts: Any) -> nx.Graph:
 
 
 def _mappings(tile: nx.Graph, target: nx.Graph) -> Iterator[Callable[[int], int]]:
-    return _family(target.graph["family"])[1](tile, target)
+    mappings: Iterator[Callable[[int], int]] = _family(target.graph["family"])[1](tile, target)
+    return mappings
 
 
 def _windows(target: nx.Graph, num_lines: int) -> Iterator[tuple[nx.Graph, Callable[[int], int]]]:
@@ -230,11 +362,11 @@ def _windows(target: nx.Graph, num_lines: int) -> Iterator[tuple[nx.Graph, Calla
 
 
 def _lines(tile: nx.Graph) -> int:
-    m, t = tile.graph["rows"], tile.graph["tile"]
+    m, t = int(tile.graph["rows"]), int(tile.graph["tile"])
     return t * (2 * m + 1) if tile.graph["family"] == "zephyr" else t * m
 
 
-def _biclique_in(window: nx.Graph, sides: tuple[list[int], list[int]]) -> Chains | None:
+def _biclique_in(window: nx.Graph, sides: tuple[list[int], list[int]]) -> Strands | None:
     from dwave import embedding
 
     left, right = sides
@@ -249,11 +381,11 @@ def _biclique_in(window: nx.Graph, sides: tuple[list[int], list[int]]) -> Chains
     return _in_order({**found[0], **found[1]})
 
 
-def _remove(target: nx.Graph, chains: Chains) -> None:
-    target.remove_nodes_from([q for chain in chains for q in chain])
+def _remove(target: nx.Graph, strands: Strands) -> None:
+    target.remove_nodes_from([q for strand in strands for q in strand])
 
 
-def _in_order(embedding: dict[int, Any]) -> Chains | None:
+def _in_order(embedding: dict[int, Any]) -> Strands | None:
     if not embedding:
         return None
     return tuple(tuple(sorted(embedding[i])) for i in range(len(embedding)))

@@ -14,7 +14,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import nn
 
-from qahm_torch.annealer import AnnealerSampler
+from qahm_torch.annealer import AnnealerSampler, PlacementSettings
 from qahm_torch.cli.configs import with_paths
 from qahm_torch.device import PlacementError, RetryPolicy
 from qahm_torch.device.chip import Chip
@@ -50,9 +50,9 @@ def describe(settings: Any) -> dict[str, Any]:
         "class_path": DEVICES.get(settings.device, settings.device),
         "init_args": dict(settings.init_args or {}),
     }
-    sampler = AnnealerSampler(
-        spec, copies=settings.copies, policy=RetryPolicy(timeout=settings.timeout)
-    )
+    placement = PlacementSettings(copies=settings.copies)
+    policy = RetryPolicy(timeout=settings.timeout)
+    sampler = AnnealerSampler(spec, placement=placement, policy=policy)
     chip, updates = _opened(sampler), settings.num_updates or TYPICAL_UPDATES
     plans = [
         _plan(sampler, CouplingGraph.complete(n), settings.num_samples, updates)
@@ -137,7 +137,7 @@ def _plan(
     except PlacementError as error:
         return {**plan, "fits": False, "reason": str(error)}
     seconds = sampler.estimate_time(graph, num_samples)
-    lengths = [len(chain) for chain in placement.chains[0]]
+    lengths = [len(strand) for strand in placement.strands[0]]
     return {
         **plan,
         "fits": True,

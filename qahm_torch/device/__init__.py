@@ -3,6 +3,7 @@ r"""The door to a machine, which knows qubits and no model."""
 from qahm_torch.device.chip import Chip as Chip
 from qahm_torch.device.errors import (
     AnnealerError as AnnealerError,
+    AnnealerWarning as AnnealerWarning,
     AnswerError as AnswerError,
     BudgetError as BudgetError,
     CredentialsError as CredentialsError,

@@ -7,16 +7,13 @@ __all__ = ["Chip"]
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import networkx as nx
 import torch
 from torch import Tensor
 
 from qahm_torch.ising import CouplingGraph
-
-if TYPE_CHECKING:
-    import dimod
 
 Range = tuple[float, float]
 
@@ -50,8 +47,8 @@ class Chip:
         timing: The parameters of the device's timing model (`estimate_access_time`).
 
     References:
-        QPU Solver Properties (D-Wave Systems,
-        https://docs.dwavequantum.com/en/latest/quantum_research/solver_properties_all.html)
+        | QPU Solver Properties (D-Wave Systems)
+        | https://docs.dwavequantum.com/en/latest/quantum_research/solver_properties_all.html
 
     Example:
         >>> from dwave.system.testing import MockDWaveSampler
@@ -78,7 +75,7 @@ class Chip:
     timing: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, sampler: dimod.Structured) -> Chip:
+    def of(cls, sampler: Any) -> Chip:
         r"""Returns what a structured sampler says of itself.
 
         Arguments:
@@ -91,9 +88,10 @@ class Chip:
         """
         if not (hasattr(sampler, "nodelist") and hasattr(sampler, "edgelist")):
             raise TypeError(
-                f"{type(sampler).__name__} has no graph; a device is a dimod.Structured sampler"
+                f"sampler is {type(sampler).__name__}, but a device has a graph, as each "
+                "dimod.Structured sampler"
             )
-        properties = sampler.properties  # type: ignore[attr-defined]
+        properties = sampler.properties
         lattice = properties.get("topology") or {}
         ranges = {name: _pair(properties.get(name)) for name in _RANGES}
         ranges["extended_j_range"] = ranges["extended_j_range"] or ranges["j_range"]
@@ -105,7 +103,7 @@ class Chip:
             topology=lattice.get("type"),
             shape=tuple(lattice["shape"]) if lattice.get("shape") else None,
             max_anneal_schedule_points=properties.get("max_anneal_schedule_points"),
-            parameters=frozenset(sampler.parameters),  # type: ignore[attr-defined]
+            parameters=frozenset(sampler.parameters),
             timing=properties.get("problem_timing_data"),
             **ranges,
         )
@@ -177,8 +175,8 @@ def _qubits(nodes: Iterable[Any]) -> Tensor:
     for node in nodes:
         if isinstance(node, bool) or not isinstance(node, int):
             raise ValueError(
-                f"the device has a variable named {node!r}; only qubits named by integers can be "
-                "placed on"
+                f"a variable of the device is {node!r}, but models can be placed on qubits named "
+                "by integers only"
             )
     return torch.tensor(sorted(nodes), dtype=torch.int64)
 
@@ -190,4 +188,5 @@ def _couplers(edges: Iterable[Sequence[Any]]) -> Tensor:
 
 def _graph_id(sampler: Any) -> str | None:
     solver = getattr(sampler, "solver", None)
-    return getattr(solver, "graph_id", None) or sampler.properties.get("graph_id")
+    known: str | None = getattr(solver, "graph_id", None)
+    return known or sampler.properties.get("graph_id")

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 __all__ = ["CloudDevice"]
 
-import contextlib
 import json
-import os
-import queue
 import zlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qahm_torch.device.chip import Chip
 from qahm_torch.device.door import Answer, Device, Job, checked_answer
 from qahm_torch.device.errors import (
     AnnealerError,
     AnswerError,
-    CredentialsError,
     DeadlineError,
     DeviceOfflineError,
     ProblemFailedError,
@@ -27,41 +22,16 @@ from qahm_torch.device.errors import (
 )
 from qahm_torch.device.patience import Clock, RetryPolicy
 from qahm_torch.device.protocol import Wiring, decode_answer, encode_problem
+from qahm_torch.device.transport import REFUSED_FOR_NOW, Transport, Trouble
 
 if TYPE_CHECKING:
-    import requests
     from dwave.system import DWaveSampler
 
-MEDIA = "application/vnd.dwave.sapi."
 # How long the service may keep a poll open before it says that nothing has changed.
 LONG_POLL = 20.0
 CANCEL_TIME = 5.0
 # Between polls, for services that answer at once; it doubles from the first to the second.
 PAUSES = (0.01, 1.0)
-# The service is too busy to take a problem, and says that it has not.
-REFUSED_FOR_NOW = (429,)
-
-
-class _Trouble(Exception):  # noqa: N818
-    r"""A request that gave nothing to go on with; never leaves this file."""
-
-    def __init__(
-        self, what: str, status: int | None = None, *, left: bool = True, wait: float | None = None
-    ):
-        super().__init__(what)
-        self.status = status  # of the answer, if there was one
-        self.left = left  # False if the request has not even reached the service
-        self.wait = wait  # seconds, where the service asks for patience
-
-    @property
-    def may_be_taken(self) -> bool:
-        r"""Whether a problem that was submitted with this request may be at the service."""
-        return self.left and self.status not in REFUSED_FOR_NOW
-
-
-class _Reply(NamedTuple):
-    status: int
-    body: Any
 
 
 class CloudDevice(Device):
@@ -93,7 +63,7 @@ class CloudDevice(Device):
         self._wiring = Wiring(
             properties["qubits"], properties["couplers"], properties["num_qubits"]
         )
-        self._sessions: queue.SimpleQueue[tuple[int, requests.Session]] = queue.SimpleQueue()
+        self._transport = Transport(sampler, policy, self.chip.name)
 
     def run(self, job: Job, clock: Clock) -> Answer:
         status = self._submit(job, clock)
@@ -108,7 +78,9 @@ class CloudDevice(Device):
         Raises:
             AnnealerError: If the service does not say.
         """
-        body = self._persist("GET", "problems/", "problems", clock, params={"label": label})
+        body = self._transport.persist(
+            "GET", "problems/", "problems", clock, params={"label": label}
+        )
         if not isinstance(body, list):
             raise ServiceError(f"{self.chip.name} does not list problems by label")
         # A service that does not know the filter would list other problems as well.
@@ -116,24 +88,28 @@ class CloudDevice(Device):
         return str(found[0]["id"]) if found else None
 
     def _submit(self, job: Job, clock: Clock) -> dict[str, Any]:
-        body, why = self._encode(job), ""
-        for attempt in range(self.policy.retries + 1):
+        body, why, attempt = self._encode(job), "", 0
+        while True:
             if clock.left <= 0:
                 raise DeadlineError(
                     f"{self.chip.name} did not take the problem within {clock.timeout:g} s{why}. "
                     "It was not run; try again later"
                 )
             try:
-                return self._accepted(self._request("POST", "problems/", "problems", clock, body))
-            except _Trouble as error:
+                return self._accepted(
+                    self._transport.request("POST", "problems/", "problems", clock, body)
+                )
+            except Trouble as error:
                 trouble = error
             why = f" ({trouble})"
             if trouble.may_be_taken:
                 found = self._find_lost(job.label, trouble, clock)
                 if found is not None:
                     return {"id": found, "status": "PENDING"}
-            if attempt < self.policy.retries:
-                self._pause(attempt, trouble, clock)
+            if attempt >= self.policy.retries:
+                break
+            self._transport.pause(attempt, trouble, clock)
+            attempt += 1
         kind = ServiceError if trouble.left else DeviceOfflineError
         raise kind(
             f"{self.chip.name} could not be given the problem in {self.policy.retries + 1} tries: "
@@ -164,24 +140,24 @@ class CloudDevice(Device):
             parameters["initial_state"] = slots
         return parameters
 
-    def _accepted(self, reply: _Reply) -> dict[str, Any]:
+    def _accepted(self, body: Any) -> dict[str, Any]:
         r"""Returns the status of a submission, if the service has taken it."""
-        if not isinstance(reply.body, list) or len(reply.body) != 1:
-            raise _Trouble("its answer to the submission is not a list of one status")
-        status = reply.body[0]
+        if not isinstance(body, list) or len(body) != 1:
+            raise Trouble("its answer to the submission is not a list of one status")
+        status = body[0]
         if isinstance(status, dict) and "error_code" in status:
             if status["error_code"] in REFUSED_FOR_NOW:
-                raise _Trouble("too many problems (429)", 429)
+                raise Trouble("too many problems (429)", 429)
             raise RejectedError(
                 f"{self.chip.name} refused the problem: {status.get('error_msg')} "
                 f"({status['error_code']}). It was not run; change the settings or the model, or "
                 "open the device anew if its qubits have changed"
             )
         if not isinstance(status, dict) or not isinstance(status.get("id"), str):
-            raise _Trouble("its answer to the submission has no problem id")
+            raise Trouble("its answer to the submission has no problem id")
         return status
 
-    def _find_lost(self, label: str, trouble: _Trouble, clock: Clock) -> str | None:
+    def _find_lost(self, label: str, trouble: Trouble, clock: Clock) -> str | None:
         r"""Returns the id of a problem that may have arrived, None once it surely has not."""
         settling, pause = Clock(self.policy.settle), PAUSES[0]
         try:
@@ -241,7 +217,9 @@ class CloudDevice(Device):
         # One poll that gets stuck should leave time for another.
         wait = max(0.0, min(LONG_POLL, clock.left / 2))
         query = {"id": problem_id, "timeout": int(wait)}
-        body = self._persist("GET", "problems/", "problems", clock, problem_id, wait, params=query)
+        body = self._transport.persist(
+            "GET", "problems/", "problems", clock, problem_id, wait, params=query
+        )
         mine = [s for s in body if isinstance(s, dict) and s.get("id") == problem_id]
         # A service that leaves the problem out is asked again.
         return mine[0] if mine else {"id": problem_id, "status": "missing from its list"}
@@ -264,20 +242,20 @@ class CloudDevice(Device):
             )
 
     def _answer(self, job: Job, status: dict[str, Any], clock: Clock) -> Answer:
-        problem_id = status["id"]
-        for attempt in range(self.policy.retries + 1):
-            message = status if attempt == 0 and "answer" in status else None
+        problem_id, attempt = status["id"], 0
+        message = status if "answer" in status else None
+        while True:
             if message is None:
                 path = f"problems/{problem_id}/"
-                message = self._persist("GET", path, "problem", clock, problem_id)
+                message = self._transport.persist("GET", path, "problem", clock, problem_id)
             try:
                 return self._decoded(job, message, problem_id)
-            except AnswerError as error:
-                damage = error
-            # The run is paid for, and damage on the way may not come again.
-            if attempt < self.policy.retries:
-                clock.sleep(self.policy.backoff * 2**attempt)
-        raise damage
+            except AnswerError:
+                # The run is paid for, and damage on the way may not come again.
+                if attempt >= self.policy.retries:
+                    raise
+            clock.sleep(self.policy.backoff * 2**attempt)
+            attempt, message = attempt + 1, None
 
     def _decoded(self, job: Job, message: Any, problem_id: str) -> Answer:
         try:
@@ -301,169 +279,11 @@ class CloudDevice(Device):
         clock = Clock(min(CANCEL_TIME, self.policy.request_timeout))
         try:
             content = {"data": json.dumps([problem_id]).encode()}
-            self._request("DELETE", "problems/", "problems", clock, content)
+            self._transport.request("DELETE", "problems/", "problems", clock, content)
             return self._poll(problem_id, clock).get("status") == "CANCELLED"
-        except (_Trouble, AnnealerError):
+        except (Trouble, AnnealerError):
             return False
-
-    def _persist(
-        self,
-        method: str,
-        path: str,
-        media: str,
-        clock: Clock,
-        problem_id: str | None = None,
-        patience: float = 0.0,
-        **content: Any,
-    ) -> Any:
-        r"""Returns the body of a request that may be repeated, trying until the deadline."""
-        attempt, why = 0, "there was no answer"
-        while True:
-            clock.check(why, problem_id)
-            try:
-                reply = self._request(method, path, media, clock, content, patience, problem_id)
-                if isinstance(reply.body, list if media == "problems" else dict):
-                    return reply.body
-                raise _Trouble("its answer is not of the expected kind")
-            except _Trouble as error:
-                trouble = error
-            why = f"{trouble}, and there was no answer"
-            if attempt >= self.policy.retries and (problem_id is None or trouble.status == 404):
-                known = "" if problem_id is None else f", it does not know problem {problem_id}"
-                message = f"{self.chip.name}: {trouble}{known}; try again later"
-                raise ServiceError(message, problem_id)
-            self._pause(attempt, trouble, clock)
-            attempt += 1
-
-    def _pause(self, attempt: int, trouble: _Trouble, clock: Clock) -> None:
-        # Doubling from the backoff up to 10 s, or longer if the service asks for it.
-        clock.sleep(max(min(10.0, self.policy.backoff * 2**attempt), trouble.wait or 0.0))
-
-    def _request(
-        self,
-        method: str,
-        path: str,
-        media: str,
-        clock: Clock,
-        content: Mapping[str, Any],
-        patience: float = 0.0,
-        problem_id: str | None = None,
-    ) -> _Reply:
-        r"""Makes one request and returns the answer, if it is one.
-
-        Raises:
-            CredentialsError, RejectedError: For what a repetition would not change.
-            _Trouble: For everything else.
-        """
-        import requests
-        import urllib3
-
-        session = self._borrow()
-        session.set_accept(  # type: ignore[attr-defined]
-            media_type=f"{MEDIA}{media}+json", accept_version="~=3.0", ask_version="3.0.0"
-        )
-        limit = max(0.05, min(self.policy.request_timeout + patience, clock.left + 0.5))
-        seen: list[requests.Response] = []
-        hooks = {"response": lambda response, **_: seen.append(response)}
-        try:
-            # No redirects: the token would go along to wherever they lead.
-            options = {"timeout": limit, "stream": True, "allow_redirects": False, "hooks": hooks}
-            response = session.request(method, path, **options, **content)  # type: ignore[arg-type]
-            status, headers = response.status_code, response.headers
-            body = _read(response, clock)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            trouble = _Trouble(_cause(error), left=not _never_left(error))
-            for response in seen:
-                response.close()
-        else:
-            self._sessions.put((os.getpid(), session))
-            return self._judged(method, status, body, headers, problem_id)
-        # Outside of the handler, and with the session dropped: the client's errors and sessions
-        # hold the request with its credentials.
-        raise trouble
-
-    def _judged(
-        self, method: str, status: int, body: bytes, headers: Any, problem_id: str | None
-    ) -> _Reply:
-        if status in (401, 403):
-            raise CredentialsError(
-                f"{self.chip.name} does not accept the credentials ({status}); check them with "
-                "`dwave ping`, renew them with `dwave config create`",
-                problem_id,
-            )
-        if method == "POST" and status in (400, 404, 405, 409, 413, 422):
-            raise RejectedError(
-                f"{self.chip.name} refused the problem ({status}). It was not run; change the "
-                "settings or the model, or open the device anew"
-            )
-        if not 200 <= status < 300:
-            raise _Trouble(
-                f"the service answered with status {status}",
-                status,
-                wait=_retry_after(headers.get("Retry-After")),
-            )
-        try:
-            return _Reply(status, json.loads(body))
-        except ValueError:
-            reason = _Trouble("its answer is not JSON")
-        raise reason
-
-    def _borrow(self) -> requests.Session:
-        r"""Returns a session that no other thread uses, opened by this process."""
-        from requests.adapters import HTTPAdapter
-
-        with contextlib.suppress(queue.Empty):
-            while True:
-                pid, session = self._sessions.get_nowait()
-                if pid == os.getpid():
-                    return session
-        session = self.sampler.client.create_session()
-        for scheme in ("http://", "https://"):
-            # Retries are ours: the client's own would hide what has been sent twice.
-            session.mount(scheme, HTTPAdapter(max_retries=0))
-        return session
-
-
-def _read(response: requests.Response, clock: Clock) -> bytes:
-    r"""Returns the body, which may come in drops but not beyond the deadline."""
-    # Older versions of urllib3 have no way to see each drop.
-    read = getattr(response.raw, "read1", response.raw.read)
-    body = bytearray()
-    while part := read(65536, decode_content=True):
-        body += part
-        if clock.left < -0.5:
-            raise TimeoutError("the body drips")
-    return bytes(body)
 
 
 def _as_dict(identity: Any) -> dict[str, Any]:
-    return identity.model_dump() if hasattr(identity, "model_dump") else identity.dict()
-
-
-def _retry_after(text: str | None) -> float | None:
-    try:
-        return max(0.0, float(text)) if text else None
-    except ValueError:
-        return None
-
-
-def _cause(error: BaseException) -> str:
-    r"""Returns what broke, in the name of the error alone: its text may quote headers."""
-    name = type(error).__name__
-    if name == "ResourceBadResponseError":
-        return "its answer is not of the cloud protocol"
-    return f"the connection broke ({name})"
-
-
-def _never_left(error: BaseException | None) -> bool:
-    r"""Whether a request failed before it was sent: refused, unresolved or no route."""
-    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
-
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, (NewConnectionError, ConnectTimeoutError, ConnectionRefusedError)):
-            return True
-        seen.add(id(error))
-        inner = [getattr(error, "reason", None), error.__cause__, error.__context__, *error.args]
-        error = next((e for e in inner if isinstance(e, BaseException)), None)
-    return False
+    return dict(identity.model_dump() if hasattr(identity, "model_dump") else identity.dict())

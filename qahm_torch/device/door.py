@@ -38,7 +38,8 @@ class Job(NamedTuple):
         size = (len(self.qubits), len(self.qubits))
         couplings = csr_array((self.J.astype(np.float32), tuple(self.couplers.T)), shape=size)
         fields = couplings @ values + self.h.astype(np.float32)[:, None]
-        return np.einsum("qr,qr->r", values, fields)
+        energies: np.ndarray = np.einsum("qr,qr->r", values, fields)
+        return energies
 
 
 class Answer(NamedTuple):
@@ -160,7 +161,8 @@ def _column_order(job: Job, columns: np.ndarray, problem_id: str | None) -> np.n
             f"it is of other qubits than the problem; {strange[:3]} are in one of the two only",
             problem_id,
         )
-    return order[positions]
+    columns_in_order: np.ndarray = order[positions]
+    return columns_in_order
 
 
 def _check_energies(
@@ -194,7 +196,7 @@ def _to_bqm(job: Job) -> dimod.BinaryQuadraticModel:
 
 
 def _from_sample_set(answer: dimod.SampleSet, job: Job) -> Answer:
-    answer = answer.change_vartype("SPIN", inplace=False)
+    answer = answer.change_vartype("SPIN", inplace=False)  # type: ignore[no-untyped-call]
     record, info = answer.record, dict(answer.info)
     return checked_answer(
         job,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "AnnealerError",
+    "AnnealerWarning",
     "AnswerError",
     "BudgetError",
     "CredentialsError",
@@ -41,6 +42,10 @@ class AnnealerError(RuntimeError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class AnnealerWarning(UserWarning):
+    r"""Something about the device that a user should know; the training goes on."""
 
 
 class PlacementError(AnnealerError, ValueError):

@@ -2,25 +2,21 @@ r"""Building devices when they are first needed, from what a YAML file can say."
 
 from __future__ import annotations
 
-__all__ = ["check_spec", "open_device", "within"]
+__all__ = ["check_spec", "open_device"]
 
 import importlib
 import re
-import threading
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from qahm_torch.device.door import Device, DimodDevice
 from qahm_torch.device.errors import (
     AnnealerError,
     CredentialsError,
-    DeadlineError,
     DeviceOfflineError,
     ServiceError,
 )
-from qahm_torch.device.patience import RetryPolicy
-
-T = TypeVar("T")
+from qahm_torch.device.patience import RetryPolicy, Task
 
 SECRETS = ("token", "client_cert", "client_cert_key", "headers")
 URL_WITH_PASSWORD = re.compile(r"\w+://[^/]*@")
@@ -53,37 +49,15 @@ def open_device(device: Any, policy: RetryPolicy) -> Device:
     Raises:
         AnnealerError: If it cannot be opened.
     """
-    return within(policy.timeout, lambda: _opened(device, policy), "the device was not opened")
-
-
-def within(seconds: float, function: Callable[[], T], what: str) -> T:
-    r"""Returns the value of a function, called in a thread of its own that may be left behind.
-
-    Raises:
-        DeadlineError: If it takes longer.
-    """
-    outcome: dict[str, Any] = {}
-
-    def call() -> None:
-        try:
-            outcome["value"] = function()
-        except BaseException as error:
-            outcome["error"] = error
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise DeadlineError(f"{what} within {seconds:g} s; try again later")
-    if "error" in outcome:
-        raise outcome.pop("error")
-    return outcome["value"]
+    task = Task(lambda: _opened(device, policy), policy.timeout)
+    return task.result("the device was not opened within {time}; try again later")
 
 
 def _check_keys(spec: dict[str, Any]) -> None:
     if not isinstance(spec.get("class_path"), str) or not set(spec) <= {"class_path", "init_args"}:
         raise ValueError(
-            f"a device is given as class_path and init_args, not {', '.join(map(str, spec))}"
+            f"device has the keys {', '.join(map(str, spec))}, but it is given as class_path and "
+            "init_args"
         )
     secret = next(_secrets(spec.get("init_args") or {}), None)
     if secret is not None:
@@ -125,7 +99,7 @@ def _build(spec: dict[str, Any]) -> Any:
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError):
-        raise ValueError(f"there is no class {spec['class_path']!r} to build a device") from None
+        raise ValueError(f"class_path is {spec['class_path']!r}, but that is no class") from None
     arguments = dict(spec.get("init_args") or {})
     if name != "DWaveSampler":
         return kind(**arguments)

@@ -2,12 +2,17 @@ r"""How long to wait for a device, and how often to try again."""
 
 from __future__ import annotations
 
-__all__ = ["Clock", "RetryPolicy"]
+__all__ = ["Clock", "RetryPolicy", "Task"]
 
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from qahm_torch.device.errors import DeadlineError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,6 @@ class RetryPolicy:
         backoff: The wait before the first retry, which doubles from one to the next.
         settle: How long a submission that may or may not have arrived is looked for before it is
             made again. A service that lists a problem later than that may bill it twice.
-        cooldown: Where there is a fallback sampler, how long it stands in before the device is
-            tried again.
 
     Raises:
         ValueError: If a time is not positive or `retries` is negative.
@@ -35,13 +38,12 @@ class RetryPolicy:
     retries: int = 4
     backoff: float = 0.5
     settle: float = 10.0
-    cooldown: float = 60.0
 
     def __post_init__(self) -> None:
         for name in ("timeout", "request_timeout"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but a time is positive")
-        for name in ("retries", "backoff", "settle", "cooldown"):
+        for name in ("retries", "backoff", "settle"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it is not negative")
 
@@ -59,6 +61,7 @@ class Clock:
 
     @property
     def left(self) -> float:
+        r"""The seconds that are left; negative beyond the deadline."""
         return self._stop - time.monotonic()
 
     def check(self, what: str, problem_id: str | None = None) -> None:
@@ -69,3 +72,45 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         r"""Sleeps, but not beyond the deadline."""
         time.sleep(max(0.0, min(seconds, self.left)))
+
+
+class Task(Generic[T]):
+    r"""A call in a thread of its own, which is left behind if it does not end.
+
+    Arguments:
+        function: What is called.
+        timeout: The seconds from now that `result` waits.
+    """
+
+    def __init__(self, function: Callable[[], T], timeout: float):
+        self._function = function
+        self._clock = Clock(timeout)
+        self._value: list[T] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._call, daemon=True)
+        self._thread.start()
+
+    def result(self, late: str, may_have_run: bool = False) -> T:
+        r"""Returns the value of the function, or raises what it has raised.
+
+        Arguments:
+            late: What has not happened, and what becomes of it, with "{time}" for the seconds.
+            may_have_run: Whether a problem may have been run all the same.
+
+        Raises:
+            DeadlineError: If it has not ended in time.
+        """
+        self._thread.join(max(0.0, self._clock.left))
+        if self._error is not None:
+            raise self._error
+        if not self._value:
+            raise DeadlineError(
+                late.format(time=f"{self._clock.timeout:g} s"), may_have_run=may_have_run
+            )
+        return self._value[0]
+
+    def _call(self) -> None:
+        try:
+            self._value.append(self._function())
+        except BaseException as error:
+            self._error = error

@@ -34,7 +34,9 @@ class Wiring:
         return self.numbers(self.couplers)[order], order
 
     def numbers(self, couplers: np.ndarray) -> np.ndarray:
-        return couplers.min(1) * self.num_qubits + couplers.max(1)
+        r"""Returns a number for each coupler, by which it is found whatever its direction."""
+        number: np.ndarray = couplers.min(1) * self.num_qubits + couplers.max(1)
+        return number
 
 
 def encode_problem(job: Job, wiring: Wiring) -> dict[str, Any]:

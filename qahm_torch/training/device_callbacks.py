@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 
-from qahm_torch.annealer import AnnealerSampler, EmbeddedPrior, TimeLedger
+from qahm_torch.annealer import AnnealerSampler, EmbeddedPrior, TimeAccount
 from qahm_torch.ising import SampleInfo
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.samplers import Fallback, within
@@ -118,7 +118,7 @@ class QPUBudget(pl.Callback):
         if sampler is None:
             rank_zero_warn("QPUBudget has nothing to do: the sampler is no AnnealerSampler")
         elif self.budget is not None:
-            sampler.ledger.budget = self.budget
+            sampler.account.budget = self.budget
 
     def on_train_batch_end(
         self,
@@ -132,8 +132,8 @@ class QPUBudget(pl.Callback):
         if sampler is None or prior is None:
             return
         if trainer.global_step % self.every_n_steps == 0:
-            record(trainer, _account(sampler.ledger))
-        if sampler.ledger.budget is None or within(prior.sampler, Fallback) is not None:
+            record(trainer, _account(sampler.account))
+        if sampler.account.budget is None or within(prior.sampler, Fallback) is not None:
             return
         # The account is that of the first process, which asks the device for all.
         reason = _shortage(sampler, prior) if trainer.is_global_zero else None
@@ -147,17 +147,19 @@ def annealer_of(module: pl.LightningModule) -> AnnealerSampler | None:
     return None if prior is None else within(prior.sampler, AnnealerSampler)
 
 
-def _account(ledger: TimeLedger) -> dict[str, float]:
-    values = {"device/qpu_seconds": ledger.spent}
-    return values if ledger.budget is None else {**values, "device/qpu_seconds_left": ledger.left}
+def _account(account: TimeAccount) -> dict[str, float]:
+    values = {"device/qpu_seconds": account.spent}
+    if account.budget is not None:
+        values["device/qpu_seconds_left"] = account.left
+    return values
 
 
 def _shortage(sampler: AnnealerSampler, prior: BoltzmannPrior) -> str | None:
     r"""Returns why the budget does not last for another update, or None if it does."""
     cost = sampler.estimate_time(prior.graph, prior.num_samples)
-    if cost is None or cost <= sampler.ledger.left:
+    if cost is None or cost <= sampler.account.left:
         return None
-    return f"{sampler.ledger.left:.3g} s are left and an update takes {cost:.3g} s"
+    return f"{sampler.account.left:.3g} s are left and an update takes {cost:.3g} s"
 
 
 def _stop(trainer: pl.Trainer, reason: str | None) -> None:

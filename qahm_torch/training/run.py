@@ -115,4 +115,4 @@ def _restore(module: pl.LightningModule, checkpoint: dict[str, Any], file: Path)
     if prior is not None:
         learned = checkpoint.get("prior_sampler", {})
         # The account is of the run that spent it.
-        prior.sampler.load_state_dict({k: v for k, v in learned.items() if k != "ledger"})
+        prior.sampler.load_state_dict({k: v for k, v in learned.items() if k != "account"})

@@ -37,7 +37,7 @@ def _lines() -> list[str]:
         "On 2 cores of a virtual machine, without a GPU. Log-likelihoods are those of all 10 000",
         "test images, pixels and class together, in nats, by importance sampling; the interval",
         "holds the error of log Z and the bias of the estimate (its upper end is an estimate, not",
-        "a bound), and the bits are per pixel of 256 grey levels. Distances are Euclidean, in",
+        "a bound), and the bits are per pixel of 256 gray levels. Distances are Euclidean, in",
         "pixels of [-1, 1], to the nearest training image. Training ran on one thread beside",
         "other work. Two settings of `configs/mnist16.yaml` were tried, and the one with the",
         "better test figures is shown, although validation preferred the other.",
@@ -192,13 +192,13 @@ def _gray_box() -> list[str]:
         "seconds per update": lambda r: f"{r['training']['seconds_per_update']:.2f}",
     }
     table = [
-        "The gray box of the paper: parameters on every qubit and coupler of 60 chains, on",
+        "The gray box of the paper: parameters on every qubit and coupler of 60 strands, on",
         "simulated chips with faults (`qahm fit --config configs/mnist16_annealer.yaml`; the",
         "others with `--config configs/chip_pegasus16.yaml` or `chip_zephyr15.yaml` added). Reads",
         "are taken as they are; likelihoods and distances are those of the explicit model, as if",
         "the device had drawn at the inverse temperature that was set. Beside other work.",
         "",
-        "| | Chimera-16, long chains | Pegasus-16, short chains | Zephyr-15, short chains |",
+        "| | Chimera-16, long strands | Pegasus-16, short strands | Zephyr-15, short strands |",
         "| --- " * (1 + len(reports)) + "|",
     ]
     for label, value in rows.items():

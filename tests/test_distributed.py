@@ -24,7 +24,10 @@ from test_resume import same
 from qahm_torch import GibbsSampler, ReweightedWakeSleep
 from qahm_torch.training import MachineModule, read_checkpoint
 
-pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs the gloo backend")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not dist.is_gloo_available(), reason="needs the gloo backend"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +139,6 @@ def fit_on_two(folder, *arguments, callbacks=()):
     return done, folder / "runs" / "digits" / "version_0"
 
 
-@pytest.mark.slow
 def test_the_command_line_trains_on_two_devices_and_resumes_what_was_killed(tmp_path):
     whole, run = fit_on_two(tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
@@ -154,7 +156,6 @@ def test_the_command_line_trains_on_two_devices_and_resumes_what_was_killed(tmp_
         assert same(ends[0][part], ends[1][part]), part
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_failure_in_one_process_ends_the_run_and_leaves_what_it_had_learned(rank, tmp_path):
     fail = {"class_path": "ddp_worker.Fail", "init_args": {"rank": rank, "at": 3}}

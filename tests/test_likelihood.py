@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from test_machine import class_states, joint_table, small_machine
+from test_machine import Independent, class_states, joint_table, small_machine
 
 from qahm_torch import Concatenated, OneHot, Spins
 from qahm_torch.evaluation import (
@@ -44,6 +44,28 @@ def test_interval_of_log_z_widens_the_bracket():
     assert second.value == pytest.approx(first.value)
     assert second.lower == pytest.approx(first.value - 0.5)
     assert second.upper == pytest.approx(first.upper + 0.5)
+
+
+def test_without_a_log_z_the_prior_is_taken_at_its_word():
+    machine, data = small_machine(), all_states(4)
+    machine.prior.log_z.add_(0.7)
+    stored = float(machine.prior.log_z)
+    torch.manual_seed(0)
+    known = LogZ(stored, stored, stored, 0.0)
+    expected = log_likelihood(machine, data, log_z=known, num_particles=50)
+    torch.manual_seed(0)
+    found = log_likelihood(machine, data, log_z=None, num_particles=50)
+    assert found == pytest.approx(expected)
+    assert found.lower == found.value
+
+
+def test_the_likelihood_of_a_machine_with_any_prior():
+    machine, data = small_machine(prior=Independent(2)), all_states(4)
+    exact = torch.logsumexp(joint_table(machine, data), 1)
+    result = log_likelihood(machine, data, log_z=None, num_particles=4000)
+    assert result.value == pytest.approx(exact.mean().item(), abs=0.01)
+    with pytest.raises(TypeError, match="log_z is given, but Independent is no Boltzmann machine"):
+        log_likelihood(machine, data, log_z=LogZ(0.0, 0.0, 0.0, 0.0))
 
 
 def test_stored_log_z_does_not_matter():

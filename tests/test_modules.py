@@ -1,4 +1,5 @@
 import copy
+import math
 import pickle
 import shutil
 
@@ -14,12 +15,14 @@ from small_runs import (
     small_machine,
     weights_of,
 )
+from test_machine import Independent
 from torch._dynamo.exc import TorchDynamoException
 
 from qahm_torch import (
     CouplingGraph,
     ExactSampler,
     GibbsSampler,
+    HelmholtzMachine,
     Objective,
     QuantumPriorLayer,
     ReweightedWakeSleep,
@@ -65,6 +68,7 @@ def test_logged_loss_is_the_weighted_sum_of_its_parts(kind, tmp_path):
     torch.testing.assert_close(metrics["train/loss"], total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OBJECTIVES)
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_losses_train_as_others_do(kind, tmp_path):
@@ -306,6 +310,31 @@ def test_maximum_likelihood_validates_without_the_sampler(tmp_path):
     assert sampler.calls == trainer.global_step == 8
     logged = metrics_of(trainer)["val/log_likelihood"][1]
     assert logged[-1] == pytest.approx(-exact_loss(layer, data.val), abs=1e-5)
+
+
+def test_any_prior_is_trained_by_maximum_likelihood(tmp_path):
+    prior = Independent(4)
+    data = BarsAndStripes(side=2, batch_size=6, num_repeats=1)
+    data.setup()
+    with torch.no_grad():
+        prior.logits.copy_(torch.tensor([2.0, -2.0, 1.0, -1.0]))
+    module = MaximumLikelihood(prior, optimizer=adam(0.1))
+    trainer = quiet_trainer(tmp_path, max_epochs=200, check_val_every_n_epoch=100)
+    trainer.fit(module, data)
+    # Bars and stripes have as many spins up as down at each pixel.
+    assert prior.logits.detach().abs().max() < 0.05
+    logged = metrics_of(trainer)
+    assert logged["val/log_likelihood"][1][-1] == pytest.approx(-4 * math.log(2), abs=0.01)
+    assert not [name for name in logged if name.startswith("prior/")]
+
+
+def test_what_needs_a_boltzmann_machine_is_refused_to_other_priors():
+    with pytest.raises(ValueError, match="negative is 'data', but Independent is no Boltzmann"):
+        MaximumLikelihood(Independent(4), "data")
+    plain = small_machine()
+    machine = HelmholtzMachine(plain.recognition, plain.generator, Independent(6))
+    with pytest.raises(ValueError, match="overlap is true, but Independent is no Boltzmann"):
+        MachineModule(machine, overlap=True)
 
 
 def test_where_the_chains_start_is_checked():

@@ -24,7 +24,10 @@ from qahm_torch.evaluation import read_metrics
 from qahm_torch.training import MachineModule, read_checkpoint
 
 # A resumed run has a folder of its own.
-pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
+]
 
 NUM_STEPS = 24  # three epochs of eight batches
 KILLED_AT = 21  # in the third epoch

@@ -107,6 +107,7 @@ def test_weights_go_into_a_model_with_another_sampler(gamma, old, new, checkpoin
     assert samples.spins.shape == (16, 4) and samples.spins.abs().eq(1).all()
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_another_sampler(fitted, tmp_path):
     def config(class_path, max_epochs):
         config = small_config()

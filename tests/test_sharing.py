@@ -9,6 +9,7 @@ from sharing_worker import train
 from qahm_torch.priors.sharing import from_first_process, is_first_process
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="needs the gloo backend")
 def test_one_bill_for_all_processes(tmp_path):
     mp.spawn(train, args=(str(tmp_path),), nprocs=2)

@@ -112,7 +112,9 @@ def draw_interpreted(path):
     return torch.load(path)
 
 
-@pytest.fixture(scope="module", params=["interpreted", "cuda"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("interpreted", marks=pytest.mark.slow), "cuda"]
+)
 def draws(request, tmp_path_factory):
     if request.param == "interpreted":
         return draw_interpreted(tmp_path_factory.mktemp("triton") / "draws.pt")

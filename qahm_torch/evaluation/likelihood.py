@@ -90,13 +90,13 @@ def log_likelihood(
 def bits_per_dimension(nats: float, num_dimensions: int, num_levels: int | None = None) -> float:
     r"""Returns the bits per dimension of a log-likelihood.
 
-    For the log-density of dequantized grey values, a level covers the width 2 / L of [-1, 1], and
+    For the log-density of dequantized gray values, a level covers the width 2 / L of [-1, 1], and
     :math:`-\log_2 P \le -\log_2 p - \log_2(2 / L)` per dimension on average.
 
     Arguments:
         nats: The log-likelihood of a datum.
         num_dimensions: The number of dimensions.
-        num_levels: The number of grey levels L if `nats` is a log-density on [-1, 1]; None if it
+        num_levels: The number of gray levels L if `nats` is a log-density on [-1, 1]; None if it
             is a log-probability already.
     """
     bits = -nats / (num_dimensions * math.log(2))

@@ -62,8 +62,7 @@ def reweighted_wake_loss(
         | https://arxiv.org/abs/1406.2751
     """
     seen = visible if view is None else view(visible)
-    rows = seen.expand(num_particles, *seen.shape)
-    states, log_q = machine.recognition.draw(rows, generator)
+    states, log_q = machine.infer(seen, num_particles, generator=generator)
     expanded = visible.expand(num_particles, *visible.shape)
     log_p = machine.log_joint([expanded, *states], negative, unit_weights)
     log_w = (log_p - log_q).detach()

@@ -55,14 +55,12 @@ def test_no_circle_of_files_in_a_room(room):
     assert min(heights.values()) == 1
 
 
-@pytest.mark.xfail(strict=False, reason="until the rooms are merged")
 def test_no_file_name_occurs_twice():
     names = collections.Counter(f.name for f in FILES)
     twice = {name for name, count in names.items() if count > 1}
     assert twice <= {"__init__.py", "__main__.py"}
 
 
-@pytest.mark.xfail(strict=False, reason="until the rooms are merged")
 def test_no_file_is_long():
     lengths = {str(f.relative_to(ROOT)): len(f.read_text().splitlines()) for f in FILES}
     assert {name: length for name, length in lengths.items() if length > 400} == {}

@@ -29,10 +29,10 @@ from qahm_torch.device.errors import AnnealerError, RejectedError
 from qahm_torch.device.opening import check_spec, open_device
 from qahm_torch.device.patience import Clock, RetryPolicy
 from qahm_torch.ising import Beta, Chains, CouplingGraph, Ising, Samples
-from qahm_torch.samplers import Sampler, Submission
+from qahm_torch.samplers import DeferredSampler, Submission
 
 
-class AnnealerSampler(Sampler):
+class AnnealerSampler(DeferredSampler):
     r"""Samples with a quantum annealer, its mock or a simulated one.
 
     The device is programmed with :math:`h / \beta` and :math:`J / \beta`, where beta is its
@@ -222,19 +222,6 @@ class AnnealerSampler(Sampler):
         self._device_state = state.get("device")
         if self._opened is not None:
             self._restore_device(self._opened)
-
-    def _sample(
-        self,
-        ising: Ising,
-        num_samples: int,
-        *,
-        clamp: Tensor | None,
-        state: Chains | None,
-        generator: torch.Generator | None,
-    ) -> Samples:
-        return self._submit(
-            ising.detach(), num_samples, clamp=clamp, state=state, generator=generator
-        ).result()
 
     def _submit(
         self,

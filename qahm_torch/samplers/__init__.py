@@ -13,6 +13,7 @@ from qahm_torch.samplers.log_z import (
 )
 from qahm_torch.samplers.path_integral import PathIntegralSampler as PathIntegralSampler
 from qahm_torch.samplers.sampler import (
+    DeferredSampler as DeferredSampler,
     Sampler as Sampler,
     Submission as Submission,
 )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from qahm_torch.ising import Chains, Ising, SampleInfo, Samples
-from qahm_torch.samplers.sampler import Sampler, Submission
+from qahm_torch.samplers.sampler import DeferredSampler, Submission
 
 if TYPE_CHECKING:
     import dimod
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dimod.core.sampler import Sampler as OceanSampler
 
 
-class DimodSampler(Sampler):
+class DimodSampler(DeferredSampler):
     r"""Samples with a `dimod.Sampler` that draws at inverse temperature beta.
 
     The sampler is given the model of :math:`h / \beta` and :math:`J / \beta`, so that what it
@@ -63,19 +63,6 @@ class DimodSampler(Sampler):
         self.sampler = sampler
         self.beta = beta
         self.kwargs = kwargs
-
-    def _sample(
-        self,
-        ising: Ising,
-        num_samples: int,
-        *,
-        clamp: Tensor | None,
-        state: Chains | None,
-        generator: torch.Generator | None,
-    ) -> Samples:
-        return self._submit(
-            ising, num_samples, clamp=clamp, state=state, generator=generator
-        ).result()
 
     def _submit(
         self,

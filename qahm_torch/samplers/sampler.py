@@ -2,7 +2,7 @@ r"""The interface of all samplers: settings in the object, chains in and out of 
 
 from __future__ import annotations
 
-__all__ = ["Sampler", "Submission"]
+__all__ = ["DeferredSampler", "Sampler", "Submission"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -157,6 +157,35 @@ class Sampler(ABC):
     def _resumes(self, chains: Chains) -> bool:
         r"""Whether chains are of the sampler's own kind, and not just spins to start from."""
         return type(chains) is Chains
+
+
+class DeferredSampler(Sampler):
+    r"""A sampler whose samples come later, such as a device: what it has is a `_submit`."""
+
+    def _sample(
+        self,
+        ising: Ising,
+        num_samples: int,
+        *,
+        clamp: Tensor | None,
+        state: Chains | None,
+        generator: torch.Generator | None,
+    ) -> Samples:
+        return self._submit(
+            ising.detach(), num_samples, clamp=clamp, state=state, generator=generator
+        ).result()
+
+    @abstractmethod
+    def _submit(
+        self,
+        ising: Ising,
+        num_samples: int,
+        *,
+        clamp: Tensor | None,
+        state: Chains | None,
+        generator: torch.Generator | None,
+    ) -> Submission:
+        r"""Submits what is asked and returns at once; the arguments are those of `_sample`."""
 
 
 class Submission:

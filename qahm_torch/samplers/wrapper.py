@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from qahm_torch.ising import Chains, Ising, Samples
-from qahm_torch.samplers.sampler import Sampler, Submission
+from qahm_torch.ising import Chains, Ising
+from qahm_torch.samplers.sampler import DeferredSampler, Sampler, Submission
 
 S = TypeVar("S", bound=Sampler)
 
 
-class Wrapper(Sampler):
+class Wrapper(DeferredSampler):
     r"""A sampler that asks another one, and can do what that one can.
 
     Chains go through to the inner sampler as they are, and so does what it has learned: a state
@@ -31,19 +31,6 @@ class Wrapper(Sampler):
         self.takes_gamma = sampler.takes_gamma
         self.keeps_chains = sampler.keeps_chains
         self.is_billed = sampler.is_billed
-
-    def _sample(
-        self,
-        ising: Ising,
-        num_samples: int,
-        *,
-        clamp: Tensor | None,
-        state: Chains | None,
-        generator: torch.Generator | None,
-    ) -> Samples:
-        return self._submit(
-            ising, num_samples, clamp=clamp, state=state, generator=generator
-        ).result()
 
     def _submit(
         self,

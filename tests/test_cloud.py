@@ -76,10 +76,11 @@ def paths(service):
 
 
 def until(condition):
-    stop = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < stop
+    for _ in range(int(DEADLINE / 0.01)):
+        if condition():
+            return
         time.sleep(0.01)
+    raise TimeoutError("what is waited for has not come")
 
 
 # The law.

@@ -133,7 +133,7 @@ def test_many_broken_chains_are_told_once(strength, warned, tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(module_on(sampler), tmp_path, ChainBreakMonitor(10))
-    told = [str(w.message) for w in caught if "of the chains are broken" in str(w.message)]
+    told = [str(w.message) for w in caught if "of the strands of qubits are broken" in str(w.message)]
     assert len(told) == warned
 
 
@@ -141,7 +141,7 @@ def test_chains_that_the_prior_learns_are_the_ones_that_count(tmp_path):
     module = embedded_on(AnnealerSampler(device(), beta=2.0))
     with torch.no_grad():
         module.prior.J[module.prior.inside_strands] = 0.0
-    with pytest.warns(UserWarning, match="of the chains are broken"):
+    with pytest.warns(UserWarning, match="of the strands of qubits are broken"):
         logged = metrics_of(fit(module, tmp_path, ChainBreakMonitor(1)))
     assert logged["device/chain_break_fraction"][1][0] > 0.2
 

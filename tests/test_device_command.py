@@ -53,8 +53,8 @@ def test_a_chip_is_described_and_models_are_placed(capsys):
     chip, (small, large) = report["chip"], report["plans"]
     assert (chip["topology"], chip["shape"], chip["num_qubits"]) == ("zephyr", [2, 4], 160)
     assert chip["num_couplers"] > 1000 and chip["h_range"] == [-4.0, 4.0]
-    assert small["fits"] and small["longest_chain"] == 1 == small["mean_chain"]
-    assert large["fits"] and large["longest_chain"] > 1 and large["num_qubits"] > 12
+    assert small["fits"] and small["longest_strand"] == 1 == small["mean_strand"]
+    assert large["fits"] and large["longest_strand"] > 1 and large["num_qubits"] > 12
     assert large["num_edges"] == 66 and large["num_updates"] == 50
     assert large["qpu_seconds"] == pytest.approx(50 * large["qpu_seconds_per_update"])
     assert 0 < small["qpu_seconds"] < large["qpu_seconds"]
@@ -87,8 +87,8 @@ def test_a_configuration_says_what_its_run_will_cost(tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     (plan,) = report["plans"]
     assert report["chip"]["num_qubits"] == 566
-    # All qubits of the chains are spins of the model.
-    assert plan["num_spins"] == plan["num_qubits"] > 16 and plan["longest_chain"] == 1
+    # All qubits of the strands are spins of the model.
+    assert plan["num_spins"] == plan["num_qubits"] > 16 and plan["longest_strand"] == 1
     assert plan["num_samples"] == 64 and plan["num_updates"] == 200
     assert BilledDevice.total == before
 

@@ -142,8 +142,8 @@ def _plan(
         **plan,
         "fits": True,
         "num_qubits": len(placement.qubits),
-        "longest_chain": max(lengths),
-        "mean_chain": sum(lengths) / len(lengths),
+        "longest_strand": max(lengths),
+        "mean_strand": sum(lengths) / len(lengths),
         "num_copies": placement.num_copies,
         "num_samples": num_samples,
         "qpu_seconds_per_update": seconds,
@@ -168,7 +168,7 @@ def _line(plan: dict[str, Any]) -> str:
     if not plan["fits"]:
         return f"  {what}: does not fit. {plan['reason']}"
     where = (
-        f"{plan['num_qubits']} qubits, chains up to {plan['longest_chain']}, "
+        f"{plan['num_qubits']} qubits, strands up to {plan['longest_strand']}, "
         f"{plan['num_copies']} at a time"
     )
     if plan["qpu_seconds"] is None:

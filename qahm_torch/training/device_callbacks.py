@@ -61,15 +61,15 @@ class DeviceTemperatureMonitor(pl.Callback):
 
 
 class ChainBreakMonitor(pl.Callback):
-    r"""Logs how many chains break, and warns when they are many.
+    r"""Logs how many strands of qubits break, and warns when they are many.
 
     Logged as `device/chain_break_fraction`, `device/chain_strength` (as programmed),
-    `device/clipped` and `device/scale`. Majority votes over many broken chains bias the samples.
-    The chains are those of the sampler, or those of an `EmbeddedPrior`, which learns its own.
+    `device/clipped` and `device/scale`. Majority votes over many broken strands bias the samples.
+    The strands are those of the sampler, or those of an `EmbeddedPrior`, which learns its own.
 
     Arguments:
         every_n_steps: The number of updates between values.
-        tolerance: The fraction of broken chains from which on there is a warning.
+        tolerance: The fraction of broken strands from which on there is a warning.
     """
 
     def __init__(self, every_n_steps: int = 10, tolerance: float = 0.1):
@@ -87,8 +87,8 @@ class ChainBreakMonitor(pl.Callback):
         if broken > self.tolerance and not self._has_warned:
             self._has_warned = True
             rank_zero_warn(
-                f"{broken:.0%} of the chains are broken, and their majority votes bias the "
-                "samples; a greater chain_strength or shorter chains break less"
+                f"{broken:.0%} of the strands of qubits are broken, and their majority votes bias "
+                "the samples; a greater chain_strength or shorter strands break less"
             )
 
 

@@ -133,7 +133,8 @@ def test_many_broken_chains_are_told_once(strength, warned, tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(module_on(sampler), tmp_path, ChainBreakMonitor(10))
-    told = [str(w.message) for w in caught if "of the strands of qubits are broken" in str(w.message)]
+    messages = [str(w.message) for w in caught]
+    told = [message for message in messages if "of the strands of qubits are broken" in message]
     assert len(told) == warned
 
 

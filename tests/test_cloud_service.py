@@ -600,10 +600,17 @@ def test_pending_forever_keeps_the_client_waiting(service, connect):
         within(0.3, sampler.sample(random_bqm(sampler)).resolve)
 
 
+class Broken:
+    parameters = ()
+
+    def sample(self, bqm, **options):
+        raise ValueError("broken")
+
+
 def test_failure_of_the_sampler_is_told():
     with (
         pytest.raises(RuntimeError, match="the service itself"),
-        CloudService(shape=[2], sampler=dimod.ExactSolver()) as service,
+        CloudService(shape=[2], sampler=Broken()) as service,
     ):
         assert finished(service, submit(service).json()[0]["id"])["status"] == "FAILED"
 

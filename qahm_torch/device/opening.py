@@ -115,12 +115,14 @@ def _explained(error: Exception, name: str) -> AnnealerError:
     from dwave.cloud import exceptions
 
     kind = type(error).__name__
-    if isinstance(error, (exceptions.SolverAuthenticationError,)) or kind in (
+    is_refused = isinstance(error, exceptions.SolverAuthenticationError) or kind in (
         "ResourceAuthenticationError",
         "ResourceAccessForbiddenError",
         "InvalidHeader",
         "ValidationError",
-    ):
+    )
+    # What an older requests lets through, http.client refuses.
+    if is_refused or (isinstance(error, ValueError) and "Invalid header value" in str(error)):
         return CredentialsError(
             f"{name}: the service does not accept the credentials ({kind}); check them with "
             "`dwave ping`. A token that was read from a file may end with a line break"

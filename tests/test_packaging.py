@@ -152,7 +152,7 @@ def test_sdist_has_what_its_tests_need(built):
     folders = ("qahm_torch", "tests", "configs", "notebooks", "benchmarks", "docs")
     assert tracked(*folders) <= names
     assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "NOTICE"} <= names
-    assert {"pyproject.toml", "conftest.py"} <= names
+    assert {"pyproject.toml", "conftest.py", ".ci/run", ".pre-commit-config.yaml"} <= names
     assert not [name for name in names if "__pycache__" in name]
 
 

@@ -432,3 +432,13 @@ def test_units_of_the_user_may_be_any_distribution():
     law = units(torch.zeros(40, 3))
     first, again = (law.sample(generator=seeded(1)) for _ in range(2))
     assert torch.equal(first, again) and unit_log_prob(law, first).shape == (40, 3)
+
+
+def test_units_say_whether_their_likelihood_is_a_density():
+    from qahm_torch import Autoregressive, CausalLinear, NormalUnits
+
+    spins, pixels, reals = Spins(2), ContinuousSpins(2), NormalUnits(2)
+    assert not spins.is_density and pixels.is_density and reals.is_density
+    assert Concatenated([spins, reals]).is_density and not Concatenated([spins, spins]).is_density
+    assert Autoregressive(pixels, CausalLinear(2)).is_density
+    assert not Autoregressive(spins, CausalLinear(2)).is_density

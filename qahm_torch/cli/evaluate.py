@@ -21,12 +21,9 @@ from qahm_torch.evaluation import (
     reconstruction_error,
     write_json,
 )
-from qahm_torch.nn import ContinuousSpins, HelmholtzMachine, LogisticUnits, NormalUnits
+from qahm_torch.nn import HelmholtzMachine
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.samplers import LogZ, estimate_log_z
-
-# Units with a density, whose likelihood is not the probability of a gray level.
-DENSITIES = (ContinuousSpins, LogisticUnits, NormalUnits)
 
 
 def run(arguments: list[str]) -> None:
@@ -152,7 +149,8 @@ def _likelihood(
 ) -> dict[str, Any]:
     machine = trained.machine
     result = log_likelihood(machine, data, log_z=log_z, num_particles=num_particles)
-    is_density = any(isinstance(units, DENSITIES) for units in machine.generator.output.modules())
+    # A density of gray values is no probability of a gray level.
+    is_density = machine.generator.output.is_density
     levels = trained.data.num_levels if is_density else None
     bits = {
         name: bits_per_dimension(getattr(result, name), machine.num_pixels, levels)

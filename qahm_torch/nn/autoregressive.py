@@ -120,6 +120,7 @@ class Autoregressive(Units):
             )
         self.units = units
         self.context = context
+        self.is_density = units.is_density
 
     def _distribution(self, activations: Tensor) -> Distribution:
         return AutoregressiveDistribution(self.units, self.context, activations)

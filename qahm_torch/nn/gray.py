@@ -183,6 +183,8 @@ class ContinuousSpins(Units):
         tensor([0.0000, 0.6716])
     """
 
+    is_density = True
+
     def __init__(self, num_units: int) -> None:
         super().__init__(num_units, num_parameters=num_units)
 

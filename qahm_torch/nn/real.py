@@ -80,6 +80,8 @@ class Logistic(SeededDistribution):
 class _LocationAndScale(Units):
     r"""What units with a location and a scale share."""
 
+    is_density = True
+
     min_scale: float
 
     def __init__(self, num_units: int, min_scale: float = 1e-3) -> None:

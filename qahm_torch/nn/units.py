@@ -69,6 +69,9 @@ class Units(nn.Module, ABC):
     is_sequential: bool = False
     r"""Whether units depend on those before them, so that none of these can be left unknown."""
 
+    is_density: bool = False
+    r"""Whether values are continuous, so that their likelihood is a density."""
+
     def __init__(self, num_units: int, num_parameters: int) -> None:
         super().__init__()
         self.num_units = check_positive("num_units", num_units)
@@ -345,6 +348,7 @@ class Concatenated(Units):
         )
         self.parts = nn.ModuleList(parts)
         self.is_sequential = any(part.is_sequential for part in parts)
+        self.is_density = any(part.is_density for part in parts)
         self._sizes = [part.num_parameters for part in parts]
 
     def _distribution(self, activations: Tensor) -> Distribution:

@@ -101,5 +101,5 @@ def test_wrong_hidden_units_are_named():
         QuantumPriorLayer(graph, hidden=(3,))
     with pytest.raises(ValueError, match="names a spin twice"):
         QuantumPriorLayer(graph, hidden=(1, 1))
-    with pytest.raises(ValueError, match="at least 1 must be visible"):
+    with pytest.raises(ValueError, match="but at least 1 is visible"):
         QuantumPriorLayer(graph, hidden=(0, 1, 2))

@@ -169,7 +169,7 @@ class Ising:
         import dimod
 
         if not self.is_classical:
-            raise ValueError("a binary quadratic model has no transverse field; gamma must be 0")
+            raise ValueError("gamma is not 0, but a dimod model has no transverse field")
         i, j = self.graph.edges.numpy().T
         return dimod.BinaryQuadraticModel.from_numpy_vectors(
             self.h.detach().cpu().double().numpy(),

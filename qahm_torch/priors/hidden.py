@@ -156,4 +156,4 @@ def _check_hidden(graph: CouplingGraph, hidden: Sequence[int]) -> None:
     if len(set(hidden)) != len(hidden):
         raise ValueError(f"hidden names a spin twice: {list(hidden)}")
     if len(hidden) >= graph.num_spins:
-        raise ValueError(f"all {graph.num_spins} spins are hidden; at least 1 must be visible")
+        raise ValueError(f"all {graph.num_spins} spins are hidden, but at least 1 is visible")

@@ -26,7 +26,8 @@ class AnnealedSampler(Sampler):
     Unlike chains of Gibbs sampling, which may stay in the mode where they started, a population
     that cools down from independent spins spreads over the modes, and its weights correct the
     numbers that ended in each. It is slow, so it is the sampler of final pictures and of checks
-    rather than of training. There are no chains.
+    rather than of training. There are no chains. Where spins are held, independent free spins cool
+    down to the law of those given the held ones, a population for each distinct row of the clamp.
 
     Arguments:
         num_temperatures: The number of inverse temperatures between 0 and 1, a sweep at each.
@@ -48,8 +49,6 @@ class AnnealedSampler(Sampler):
         torch.Size([5, 3])
     """
 
-    can_clamp = False
-
     def __init__(self, num_temperatures: int = 200, num_sweeps: int = 50, backend: str = "auto"):
         if num_temperatures < 2 or num_sweeps < 1:
             raise ValueError(
@@ -70,8 +69,28 @@ class AnnealedSampler(Sampler):
         state: Chains | None,
         generator: torch.Generator | None,
     ) -> Samples:
+        if clamp is None or clamp.ndim == 1:
+            return self._resampled(ising, num_samples, clamp, generator)
+        rows, member = clamp.unique(dim=0, return_inverse=True)
+        places = [(member == k).nonzero().squeeze(-1) for k in range(len(rows))]
+        parts = [
+            self._resampled(ising, len(place), row, generator)
+            for row, place in zip(rows, places, strict=True)
+        ]
+        order = torch.cat(places).argsort()
+        smallest = min(parts, key=_effective_population)
+        return smallest._replace(spins=torch.cat([part.spins for part in parts])[order])
+
+    def _resampled(
+        self,
+        ising: Ising,
+        num_samples: int,
+        clamp: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Samples:
+        r"""Returns samples with the same spins held in all, by a clamp of shape (N,)."""
         population = max(num_samples, MIN_POPULATION)
-        path = annealing_path(ising, population, generator, self.backend)
+        path = annealing_path(ising, population, generator, self.backend, clamp)
         betas = torch.linspace(0, 1, self.num_temperatures)
         ends, log_weights = path.anneal(path.base_samples(population, generator), betas, generator)
         p = torch.softmax(log_weights, 0)
@@ -92,13 +111,14 @@ class AnnealingPath(NamedTuple):
     ising: Ising
     base: Tensor  # fields of the independent spins, of shape (N,)
     backend: str
+    clamp: Tensor | None = None  # the spins that are held, of shape (N,), 0 for free ones
 
     def base_log_z(self) -> float:
         r"""Returns log Z of the independent spins."""
         return float(log_2cosh(self.base.double()).sum())
 
     def base_samples(self, num_chains: int, generator: torch.Generator | None) -> Tensor:
-        r"""Returns samples of the independent spins."""
+        r"""Returns samples of the independent spins, all of which are free."""
         noise = logistic_noise((num_chains, len(self.base)), self.base, generator)
         return torch.where(noise > self.base, 1, -1).to(torch.int8)
 
@@ -109,6 +129,7 @@ class AnnealingPath(NamedTuple):
             len(state),
             state=state,
             base=self.base,
+            clamp=self.clamp,
             generator=generator,
             backend=self.backend,
         )
@@ -127,9 +148,10 @@ def annealing_path(
     num_chains: int,
     generator: torch.Generator | None = None,
     backend: str = "auto",
+    clamp: Tensor | None = None,
 ) -> AnnealingPath:
     r"""Returns the path to a classical model; its independent spins have about the same means."""
-    chains = populate(ising, num_chains, generator=generator, backend=backend)
+    chains = populate(ising, num_chains, clamp=clamp, generator=generator, backend=backend)
     chains.sweep(torch.ones(20))
     total = torch.zeros_like(ising.h, dtype=torch.promote_types(ising.h.dtype, torch.float32))
     for _ in range(NUM_MEANS):
@@ -137,7 +159,11 @@ def annealing_path(
         total += chains.spins.to(total).mean(0)
     # Away from +-1, so that the base keeps reaching all states.
     base = -torch.atanh((total / NUM_MEANS).clamp(-0.95, 0.95))
-    return AnnealingPath(ising.detach(), base, backend)
+    return AnnealingPath(ising.detach(), base, backend, clamp)
+
+
+def _effective_population(samples: Samples) -> float:
+    return (samples.info or SampleInfo()).get("effective_population", 0.0)
 
 
 def log_2cosh(x: Tensor) -> Tensor:

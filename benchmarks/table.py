@@ -56,7 +56,31 @@ def _lines() -> list[str]:
         *_annealer(),
         "",
         *_checks(),
+        *_systems(),
     ]
+
+
+def _systems() -> list[str]:
+    r"""Returns a row for each system, which its report and its figure in `systems` stand for."""
+    table = [
+        "",
+        "The systems of the paper, each composed of the parts and measured by one command. The",
+        "notebook tells how, and has the figure; the report has every number.",
+        "",
+        "| system | measured | command | notebook |",
+        "| --- " * 4 + "|",
+    ]
+    for notebook in sorted((FOLDER.parent / "notebooks").glob("*.ipynb")):
+        name = notebook.stem.partition("_")[2]
+        path = FOLDER / "systems" / f"{name}.json"
+        if path.exists():
+            report = json.loads(path.read_text())
+            table.append(
+                f"| {report['title']} | {report['headline']} | `qahm reproduce --config {name}`"
+                f" | [{notebook.name}](notebooks/{notebook.name}), [report]"
+                f"(benchmarks/systems/{path.name}) |"
+            )
+    return table if len(table) > 6 else []
 
 
 def _read(name: str) -> dict[str, Any]:

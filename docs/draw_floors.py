@@ -26,6 +26,7 @@ FLOORS = (
     ("priors", "objectives", "evaluation", "testing"),
     ("annealer",),
     ("training",),
+    ("systems",),
     ("cli",),
 )
 Edges = dict[str, set[str]]

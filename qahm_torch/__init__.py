@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         data as data,
         device as device,
         evaluation as evaluation,
+        systems as systems,
         testing as testing,
         training as training,
     )
@@ -30,7 +31,7 @@ __version__ = "0.2.0"
 
 # From what loads at once to what takes a second.
 _FACES = ("ising", "nn", "samplers", "priors", "objectives", "device", "annealer", "simulator")
-_ROOMS = (*_FACES, "data", "evaluation", "testing", "training")
+_ROOMS = (*_FACES, "data", "evaluation", "systems", "testing", "training")
 
 
 def __getattr__(name: str) -> Any:

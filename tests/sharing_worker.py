@@ -49,4 +49,6 @@ def train(rank, folder):
         "failure": failure,
     }
     torch.save(answer, f"{folder}/{rank}.pt")
+    # A process whose partner has gone can be aborted while its threads end.
+    dist.barrier()
     dist.destroy_process_group()

@@ -22,6 +22,7 @@ commands:
   evaluate   measure a trained machine, as JSON    qahm evaluate runs/digits
   report     draw a trained machine's figures      qahm report runs/digits
   device     what fits on a chip, and what it costs qahm device --num_spins [60]
+  reproduce  measure a system of the source paper  qahm reproduce --config quale
 
 `qahm COMMAND --help` lists the options of a command. A trained machine is named by its run folder,
 of which the newest version counts, or by a checkpoint file.
@@ -35,6 +36,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "report": "report",
     "device": "device",
+    "reproduce": "reproduce",
 }
 
 

@@ -1,0 +1,4 @@
+r"""The systems of the source paper, each composed of the parts of this package and measured."""
+
+from qahm_torch.systems.cases import reproduce as reproduce
+from qahm_torch.systems.system import System as System

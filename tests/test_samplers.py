@@ -9,6 +9,7 @@ from scipy.stats import chi2
 from qahm_torch import (
     AnnealedSampler,
     CouplingGraph,
+    Darting,
     DimodSampler,
     ExactSampler,
     Fallback,
@@ -43,6 +44,7 @@ SAMPLERS = {
     "tempering-torch": lambda: TemperingSampler(30, num_temperatures=3, backend="torch"),
     "path integral": lambda: PathIntegralSampler(num_sweeps=60),
     "swept": lambda: Swept(GibbsSampler(num_sweeps=30), num_sweeps=30),
+    "darting": lambda: Darting(GibbsSampler(num_sweeps=30), num_rounds=10, num_sweeps=3),
     "fallback": lambda: Fallback(GibbsSampler(num_sweeps=60), ExactSampler()),
 }
 

@@ -15,7 +15,7 @@ def error(report, arm, noise=None, sweeps=0, of="weights"):
     return row[of]
 
 
-def test_without_errors_reads_are_as_good_as_exact_draws(report):
+def test_without_control_errors_reads_are_near_exact_draws(report):
     for of in ("weights", "moments"):
         assert error(report, "device", 0.0, of=of) < 2 * error(report, "exact draws", of=of)
 

@@ -35,10 +35,11 @@ class Seeds(System):
     enumeration: that of the moments, and that of the weights of modes (total variation, of the
     patterns among each other). Draws of the exact law tell what is left to chance.
 
-    What is found: without control errors the reads are as good as exact draws. With them the
-    device finds all modes, but weighs them wrongly, and sweeps repair that hardly at all: chains
-    that start at random overtake them. `Darting` repairs it, since it asks of the device only
-    where the modes are. The classical rivals need no device for this machine.
+    What is found: the device finds the modes, also with control errors, but weighs them wrongly,
+    and sweeps do not repair that; even without control errors its reads are not quite exact draws.
+    Chains that start at random overtake it after a few sweeps, unless it has no errors. `Darting`
+    does repair it, since it asks of the device only where the modes are. For this machine
+    `TemperingSampler` does as well without a device.
 
     Arguments:
         side: The number of rows and columns of a pattern; the machine has as many hidden units as
@@ -211,7 +212,7 @@ class Seeds(System):
         for style, arm in ((":", "exact draws"), ("--", "TemperingSampler")):
             value = _row(report, arm, None, 0)[error]
             axis.axhline(value, color="k", ls=style, lw=0.8, label=arm)
-        axis.set(xscale="symlog", xlabel="Gibbs sweeps", ylim=(0, None))
+        axis.set(xscale="symlog", xlabel="Gibbs sweeps", xlim=(-0.2, None), ylim=(0, None))
 
 
 class Truth(NamedTuple):

@@ -8,6 +8,7 @@ from qahm_torch.data.coding import (
     one_hot_spins as one_hot_spins,
 )
 from qahm_torch.data.loader import TensorLoader as TensorLoader
+from qahm_torch.data.mixed_table import Column as Column, MixedTable as MixedTable
 from qahm_torch.data.mnist16 import MNIST16 as MNIST16
 from qahm_torch.data.mnist28 import MNIST28 as MNIST28
 from qahm_torch.data.optdigits import OptDigits as OptDigits

@@ -2,3 +2,4 @@ r"""The systems of the source paper, each composed of the parts of this package 
 
 from qahm_torch.systems.cases import reproduce as reproduce
 from qahm_torch.systems.system import System as System
+from qahm_torch.systems.tables import MixedTables as MixedTables

@@ -21,6 +21,7 @@ from qahm_torch import (
 from qahm_torch.data import Column, MixedTable
 from qahm_torch.evaluation import ConditionalGaussian, impute
 from qahm_torch.nn.distributions import unit_log_prob
+from qahm_torch.objectives import reweighted_wake_loss
 from qahm_torch.systems import MixedTables, reproduce
 
 NAN = math.nan
@@ -304,6 +305,30 @@ def test_training_with_missing_entries_stays_finite_and_learns(objective):
     after = float(model.log_prob(data.train, 50).detach().mean())
     assert math.isfinite(after) and after > before + 0.2
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_filling_learns_from_the_likelihood_of_known_entries():
+    units = mixed(2)
+    model = machine(units)
+    model.prior.estimate_log_z()
+    # The first column is missing, and the others see it.
+    row = all_rows()[:1].masked_fill(PATTERNS[4], NAN)
+    parameters = [units.context.into, units.context.around, model.generator.layers[0].weight]
+    complete = all_rows()[(all_rows()[:, 1:] == row[:, 1:]).all(-1)]
+    deep = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3)
+    rows = complete.unsqueeze(1).expand(2, 8, 5)
+    exact = -model.log_joint([rows, deep.expand(2, 8, 3)], torch.ones(1, 3)).logsumexp((0, 1))
+    g = torch.Generator().manual_seed(0)
+    slopes = [torch.autograd.grad(exact, parameters)]
+    for fill_missing in (True, False):
+        loss = reweighted_wake_loss(
+            model, row, 50_000, torch.ones(1, 3), fill_missing=fill_missing, generator=g
+        )
+        slopes.append(torch.autograd.grad(loss.theta, parameters))
+    truth, filled, left_out = (torch.cat([x.flatten() for x in slope]) for slope in slopes)
+    assert float((filled - truth).norm()) < 0.03 * float(truth.norm())
+    # The twin: where it is left out, columns learn to do without the first.
+    assert float((left_out - truth).norm()) > 0.1 * float(truth.norm())
 
 
 def test_dreams_are_hidden_as_data_are():

@@ -7,15 +7,14 @@ __all__ = ["MixedTables"]
 import copy
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.distributions import Normal
 
-from qahm_torch.data import Column, MixedTable
-from qahm_torch.evaluation import ConditionalGaussian, impute
+from qahm_torch.data import Column, Diabetes, MixedTable, hide_at_random
+from qahm_torch.evaluation import impute
 from qahm_torch.nn import (
     BeliefNetwork,
     Flagged,
@@ -30,20 +29,26 @@ from qahm_torch.objectives import ReweightedWakeSleep
 from qahm_torch.priors import QuantumPriorLayer
 from qahm_torch.samplers import ExactSampler
 from qahm_torch.systems.system import Case, Report, System
+from qahm_torch.systems.table_rivals import RIVALS, fill_errors, rival_log_prob, rival_scores
 
-BASELINES = ("independent columns", "Gaussian", "Gaussian of logarithms")
-# Whether positive columns are taken by their logarithm, and whether columns see those before them.
+
+class Kind(NamedTuple):
+    r"""What sets one machine apart from another."""
+
+    with_logs: bool = True  # whether positive columns are taken by their logarithm
+    in_order: bool = True  # whether columns see those before them
+    with_spins: bool = True  # whether columns see the spins
+
+
 MACHINES = {
-    "machine, columns apart": (True, False),
-    "machine, columns in order, no logarithms": (False, True),
-    "machine, columns in order": (True, True),
+    "machine, columns apart": Kind(in_order=False),
+    "machine, columns in order, no logarithms": Kind(with_logs=False),
+    "machine, columns in order": Kind(),
 }
+# Not a machine to choose: it tells what the spins are good for.
+ABLATION = "columns in order, no spins"
+KINDS = {**MACHINES, ABLATION: Kind(with_spins=False)}
 TIMING = "30000 x 14 table"
-# s1 to s6 are serum measurements, of which s5 is a logarithm already. The order is the one in
-# which columns see each other: fats, HDL, cholesterol, then LDL and a ratio, made of those.
-_NAMES = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6", "quartile")
-_ORDER = ("sex", "age", "bmi", "bp", "s5", "s3", "s1", "s2", "s4", "s6", "quartile")
-_NUM_VAL, _NUM_TEST = 60, 120
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class MixedTables(System):
 
     Arguments:
         missing: The rates of missing entries.
-        machines: The kinds of machines that are compared, of those in `MACHINES`.
+        machines: The kinds of machines that are compared, of those in `KINDS`.
         seeds: The seeds of the training; the split and what is missing are the same for all.
         num_spins: The number of spins u.
         num_hidden: The number of hidden units of recognition.
@@ -97,7 +102,7 @@ class MixedTables(System):
     title: ClassVar[str] = "Mixed data with missing entries"
 
     missing: tuple[float, ...] = (0.0, 0.2)
-    machines: tuple[str, ...] = tuple(MACHINES)
+    machines: tuple[str, ...] = tuple(KINDS)
     seeds: tuple[int, ...] = (0, 1, 2)
     num_spins: int = 8
     num_hidden: int = 32
@@ -124,7 +129,7 @@ class MixedTables(System):
     def cases(self) -> list[Case]:
         cases: list[Case] = []
         for rate in self.missing:
-            cases += [{"arm": arm, "missing": rate, "seed": 0} for arm in BASELINES]
+            cases += [{"arm": arm, "missing": rate, "seed": 0} for arm in RIVALS]
             cases += [
                 {"arm": arm, "missing": rate, "seed": seed}
                 for arm in self.machines
@@ -136,27 +141,30 @@ class MixedTables(System):
         arm, missing, seed = (case[name] for name in ("arm", "missing", "seed"))
         if arm == TIMING:
             return self._timed(missing)
-        if arm in BASELINES:
-            return _baseline(arm, missing)
-        with_logs, in_order = MACHINES[arm]
-        data = diabetes(missing, with_logs)
+        if arm in RIVALS:
+            return rival_scores(arm, missing)
+        kind = KINDS[arm]
+        data = Diabetes(missing, kind.with_logs)
+        data.setup()
         torch.manual_seed(seed)
-        machine = self.machine(data, in_order)
+        machine = self.machine(data, kind)
         stop = self.fit(machine, data)
         return {**stop, **self._scores(machine, data, seed)}
 
-    def machine(self, data: MixedTable, in_order: bool) -> HelmholtzMachine:
+    def machine(self, data: MixedTable, kind: Kind) -> HelmholtzMachine:
         r"""Returns an untrained machine for a table."""
         units = MixedUnits(
             [_units_of(column) for column in data.columns],
-            self.num_context if in_order else None,
+            self.num_context if kind.in_order else None,
         )
         inputs, spins, hidden = 2 * units.num_units, self.num_spins, self.num_hidden
         network = nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, spins))
         generator = BeliefNetwork([spins, units.num_units], output=units)
         for name, parameter in generator.layers.named_parameters():
             # Columns are standardized, so that spins that say little are the place to begin.
-            nn.init.normal_(parameter, std=0.1 if "weight" in name else 0.0)
+            std = 0.1 if "weight" in name and kind.with_spins else 0.0
+            nn.init.normal_(parameter, std=std)
+            parameter.requires_grad_(kind.with_spins or "weight" not in name)
         return HelmholtzMachine(
             Flagged(BeliefNetwork([inputs, spins], layers=[network])),
             generator,
@@ -188,7 +196,10 @@ class MixedTables(System):
             table[f"{rate:.0%}"] = {
                 arm: _spreads([r for r in rows if r["arm"] == arm]) for arm in arms
             }
-        chosen = {rate: _best(arms, self.machines) for rate, arms in table.items()}
+        chosen = {
+            rate: _best(arms, [arm for arm in self.machines if arm != ABLATION])
+            for rate, arms in table.items()
+        }
         timing = next(r for r in results if r["arm"] == TIMING)
         return {"arms": table, "chosen": chosen, "timing": timing}
 
@@ -205,7 +216,7 @@ class MixedTables(System):
         names = {"test": "test log-likelihood (nats per datum)"}
         names["error"] = "error of missing numbers (sd)"
         names["accuracy"] = "accuracy of missing classes"
-        every = [*BASELINES, *self.machines]
+        every = [*RIVALS, *self.machines]
         panels = figure.subplots(1, 3, sharey=True)
         for axes, (name, label) in zip(panels, names.items(), strict=True):
             for j, (rate, arms) in enumerate(report["arms"].items()):
@@ -220,7 +231,7 @@ class MixedTables(System):
         panels[0].legend(frameon=False)
         return figure
 
-    def _scores(self, machine: HelmholtzMachine, data: MixedTable, seed: int) -> dict[str, Any]:
+    def _scores(self, machine: HelmholtzMachine, data: Diabetes, seed: int) -> dict[str, Any]:
         r"""Returns likelihoods of test rows, and how well a machine fills in what is missing."""
         rows, num_particles = data.test, self.num_test_particles
         generator = torch.Generator().manual_seed(seed)
@@ -242,20 +253,22 @@ class MixedTables(System):
             ],
             -1,
         )
-        gain = log_p - _rival(data, "Gaussian")
+        rival = Diabetes(data.missing, with_logs=False)
+        rival.setup()
+        gain = log_p - rival_log_prob(rival, "Gaussian")
         return {
             "test": float(log_p.mean()),
             "gain": float(gain.mean()),
             "gain_stderr": float(gain.std() / len(gain) ** 0.5),
-            **_errors(data, values),
+            **fill_errors(data, values),
         }
 
     def _timed(self, missing: float) -> dict[str, Any]:
         r"""Returns the time of an update on a synthetic table of the size of the Adult data."""
         data = synthetic(missing)
         torch.manual_seed(0)
-        machine = self.machine(data, in_order=True)
-        objective = ReweightedWakeSleep(self.num_particles)
+        machine = self.machine(data, Kind())
+        objective = self._objective(machine, data)
         optimizer = self._optimizer(machine)
         before = _score(machine, data, data.val, 100)
         begin = time.perf_counter()
@@ -280,30 +293,6 @@ class MixedTables(System):
 _SPREAD = ("min", "mean", "max")
 
 
-def diabetes(missing: float, with_logs: bool) -> MixedTable:
-    r"""Returns scikit-learn's diabetes in original units, with entries missing at random.
-
-    Arguments:
-        missing: The probability of an entry to be missing, in all rows.
-        with_logs: Whether positive columns are taken by their logarithm.
-    """
-    from sklearn.datasets import load_diabetes  # only now, because it takes time
-
-    held = load_diabetes(scaled=False)
-    rows, target = torch.tensor(held.data), torch.tensor(held.target)
-    rows[:, 1] -= 1
-    edges = torch.quantile(target, torch.tensor([0.25, 0.5, 0.75], dtype=target.dtype))
-    rows = torch.cat([rows, torch.bucketize(target, edges).unsqueeze(-1).double()], -1)
-    rows = rows[:, [_NAMES.index(name) for name in _ORDER]]
-    kinds = {"sex": Column("sex", "binary"), "quartile": Column("quartile", "categorical", 4)}
-    positive = [with_logs and name != "s5" for name in _ORDER]
-    columns = [
-        kinds.get(name) or Column(name, "positive" if is_positive else "continuous")
-        for name, is_positive in zip(_ORDER, positive, strict=True)
-    ]
-    return _table(_hidden(rows, missing), columns, _NUM_VAL, _NUM_TEST)
-
-
 def synthetic(missing: float, num_rows: int = 30_000) -> MixedTable:
     r"""Returns a table of six numbers and eight classes that a hidden class and a factor rule."""
     generator = torch.Generator().manual_seed(0)
@@ -321,19 +310,10 @@ def synthetic(missing: float, num_rows: int = 30_000) -> MixedTable:
             if size == 2
             else Column(f"class {k}", "categorical", size)
         )
-    return _table(_hidden(torch.cat(rows, -1), missing), columns, 1000, 1000)
-
-
-def _table(rows: Tensor, columns: list[Column], num_val: int, num_test: int) -> MixedTable:
-    data = MixedTable(rows, columns, batch_size=64, num_val=num_val, num_test=num_test)
+    rows_of_all = hide_at_random(torch.cat(rows, -1), missing)
+    data = MixedTable(rows_of_all, columns, batch_size=64, num_val=1000, num_test=1000)
     data.setup()
     return data
-
-
-def _hidden(rows: Tensor, missing: float) -> Tensor:
-    r"""Returns rows in which entries are missing at random."""
-    chance = torch.rand(rows.shape, generator=torch.Generator().manual_seed(1))
-    return torch.where(chance < missing, torch.nan, rows)
 
 
 def _units_of(column: Column) -> Units:
@@ -363,60 +343,6 @@ def _score(machine: HelmholtzMachine, data: MixedTable, rows: Tensor, num_partic
     return float((found.log_prob + data.log_jacobian(rows)).mean())
 
 
-def _baseline(arm: str, missing: float) -> dict[str, Any]:
-    r"""Returns what a rival gives: test likelihood, and errors of what it fills in."""
-    data = diabetes(missing, with_logs=arm == "Gaussian of logarithms")
-    # Classes are filled in as numbers, by which a Gaussian regresses them on all others; their
-    # codes add up to a constant, hence the ridge.
-    fitted = torch.cat([data.train, data.val])
-    if arm == "independent columns":
-        means = fitted.nanmean(0).double()
-        filled = torch.where(data.test.isnan(), means, data.test.double())
-    else:
-        filled = ConditionalGaussian(fitted, ridge=1e-3).impute(data.test)
-    return {"test": float(_rival(data, arm).mean()), **_errors(data, data.decode(filled))}
-
-
-def _rival(data: MixedTable, arm: str) -> Tensor:
-    r"""Returns a rival's log-likelihood of the known entries of each test row, of shape (R,)."""
-    total = data.log_jacobian(data.test)
-    fitted, numbers = torch.cat([data.train, data.val]), []
-    for k, column in enumerate(data.columns):
-        own, known = data.split(fitted)[k], data.split(data.test)[k]
-        if column.is_real:
-            numbers.append((own, known))
-        else:
-            total = total + _frequency(own, known)
-    rows, tests = (torch.cat(parts, -1).double() for parts in zip(*numbers, strict=True))
-    if arm == "independent columns":
-        mean = rows.nanmean(0)
-        law = Normal(mean, (rows - mean).square().nanmean(0).sqrt(), validate_args=False)
-        return total + law.log_prob(tests).nan_to_num(nan=0.0).sum(-1)
-    return total + ConditionalGaussian(rows).log_prob(tests)
-
-
-def _frequency(own: Tensor, known: Tensor) -> Tensor:
-    r"""Returns the log of how frequent the classes of some units are among those of others."""
-    up = (own[~own[:, 0].isnan()] > 0).double().mean(0)
-    # A single spin has two classes; among the units of one-hot codes one is up.
-    frequency = torch.where(known > 0, up, 1 - up if known.shape[-1] == 1 else 1.0)
-    logs: Tensor = frequency.log().masked_fill(known.isnan(), 0.0)
-    return logs.sum(-1)
-
-
-def _errors(data: MixedTable, values: Tensor) -> dict[str, Any]:
-    r"""Returns errors of test entries that were missing and filled in, nothing if none was."""
-    complete = diabetes(0.0, with_logs=False)
-    truth, missing = complete.original.test, data.original.test.isnan()
-    if not missing.any():
-        return {}
-    is_real = torch.tensor([column.is_real for column in data.columns])
-    scale = torch.cat([complete.original.train, complete.original.val]).std(0)
-    gap = ((values - truth) / scale)[missing & is_real]
-    right = (values == truth)[missing & ~is_real]
-    return {"error": float(gap.square().mean().sqrt()), "accuracy": float(right.double().mean())}
-
-
 def _spreads(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     r"""Returns mean, minimum and maximum over seeds of all that was measured."""
     names = [name for name in results[0] if name not in ("arm", "missing", "seed")]
@@ -427,6 +353,6 @@ def _spreads(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return spreads
 
 
-def _best(arms: dict[str, Any], names: tuple[str, ...]) -> str:
+def _best(arms: dict[str, Any], names: list[str]) -> str:
     r"""Returns the arm with the best validation likelihood."""
     return max(names, key=lambda name: float(arms[name]["validation"]["mean"]))

@@ -72,6 +72,10 @@ class MixedTables(System):
     along with the spins, in training as in tests. Missing at random at the given rates are entries
     of all rows, test included; the likelihood then is that of the known entries.
 
+    Found: columns that see those before them beat a full Gaussian in likelihood with and without
+    missing entries, and columns apart do not. Spins help where entries are missing, and change
+    little on complete rows. Missing numbers are filled in less precisely than by the Gaussian.
+
     Arguments:
         missing: The rates of missing entries.
         machines: The kinds of machines that are compared, of those in `KINDS`.
@@ -123,7 +127,7 @@ class MixedTables(System):
         return cls(
             machines=("machine, columns in order",),
             seeds=(0,),
-            num_epochs=45,
+            num_epochs=40,
             num_particles=5,
             num_test_particles=100,
             num_updates=5,
@@ -215,23 +219,24 @@ class MixedTables(System):
         return f"{', '.join(told)} nats per datum"
 
     def plot(self, report: Report) -> Figure:
-        figure = Figure(figsize=(9, 3), layout="constrained")
-        names = {"test": "test log-likelihood (nats per datum)"}
-        names["error"] = "error of missing numbers (sd)"
-        names["accuracy"] = "accuracy of missing classes"
+        figure = Figure(figsize=(10, 3.5), layout="constrained")
+        names = {"test": "test log-likelihood\nabove the Gaussian (nats)"}
+        names["error"] = "error of missing\nnumbers (sd)"
+        names["accuracy"] = "accuracy of missing\nclasses"
         every = [*RIVALS, *self.machines]
         panels = figure.subplots(1, 3, sharey=True)
         for axes, (name, label) in zip(panels, names.items(), strict=True):
             for j, (rate, arms) in enumerate(report["arms"].items()):
                 shown = [arm for arm in every if name in arms[arm]]
-                low, mean, high = ([arms[a][name][k] for a in shown] for k in _SPREAD)
+                zero = arms["Gaussian"][name]["mean"] if name == "test" else 0.0
+                low, mean, high = ([arms[a][name][k] - zero for a in shown] for k in _SPREAD)
                 places = [every.index(arm) + 0.2 * j for arm in shown]
                 axes.hlines(places, low, high, color=f"C{j}")
                 axes.plot(mean, places, "o", color=f"C{j}", label=f"{rate} missing")
             axes.set_xlabel(label)
         panels[0].set_yticks(range(len(every)), every)
         panels[0].invert_yaxis()
-        panels[0].legend(frameon=False)
+        panels[0].legend(frameon=False, loc="lower left")
         return figure
 
     def _scores(self, machine: HelmholtzMachine, data: Diabetes, seed: int) -> dict[str, Any]:

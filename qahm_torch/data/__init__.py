@@ -7,7 +7,9 @@ from qahm_torch.data.coding import (
     grid_rows as grid_rows,
     one_hot_spins as one_hot_spins,
 )
+from qahm_torch.data.diabetes import Diabetes as Diabetes, hide_at_random as hide_at_random
 from qahm_torch.data.loader import TensorLoader as TensorLoader
+from qahm_torch.data.mixed_table import Column as Column, MixedTable as MixedTable
 from qahm_torch.data.mnist16 import MNIST16 as MNIST16
 from qahm_torch.data.mnist28 import MNIST28 as MNIST28
 from qahm_torch.data.optdigits import OptDigits as OptDigits

@@ -1,5 +1,6 @@
 r"""Measurements of trained models: likelihoods, chains, neighbors, figures."""
 
+from qahm_torch.evaluation.conditional_gaussian import ConditionalGaussian as ConditionalGaussian
 from qahm_torch.evaluation.diagnostics import (
     autocorrelation as autocorrelation,
     autocorrelation_time as autocorrelation_time,
@@ -14,6 +15,7 @@ from qahm_torch.evaluation.figures import (
     save_figure as save_figure,
 )
 from qahm_torch.evaluation.files import atomic_write as atomic_write, write_json as write_json
+from qahm_torch.evaluation.imputation import Imputation as Imputation, impute as impute
 from qahm_torch.evaluation.likelihood import (
     LogLikelihood as LogLikelihood,
     bits_per_dimension as bits_per_dimension,

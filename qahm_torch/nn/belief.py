@@ -142,7 +142,10 @@ class BeliefNetwork(Recognition):
         if observed is None:
             total = last.log_prob(states[-1])
         else:
-            total = (unit_log_prob(last, states[-1]) * observed).sum(-1)
+            # What does not count may be anything, NaN included, which no factor of 0 removes.
+            counts = torch.as_tensor(observed != 0)
+            values = torch.where(counts, states[-1], 0.0)
+            total = (unit_log_prob(last, values) * observed).sum(-1)
         terms = zip(inner, states[1:-1], strict=True)
         return sum((layer.log_prob(state) for layer, state in terms), start=total)
 

@@ -15,6 +15,7 @@ from qahm_torch.ising import Samples
 from qahm_torch.nn.belief import BeliefNetwork
 from qahm_torch.nn.distributions import Joint, draw, uniform_like
 from qahm_torch.nn.loading import AtomicLoading
+from qahm_torch.nn.mixed import Filled, MixedDistribution
 from qahm_torch.nn.prior import Prior
 from qahm_torch.nn.recognition import Draw, Recognition
 from qahm_torch.nn.units import Concatenated, OneHot, Units
@@ -33,7 +34,9 @@ class HelmholtzMachine(AtomicLoading):
     :math:`q(u_1, \dots, u_L | v)` runs the other way and proposes hidden states of data.
 
     Shapes: visible states are (*, N_visible). A unit that is not known, such as the class of a
-    picture to be classified, is 0 in what the recognition sees. A method that draws does so from
+    picture to be classified, is `recognition.unknown` in what the recognition sees: 0, or NaN
+    where it is told by bits (`Flagged`). In data it is NaN, which does not count where the output
+    is `MixedUnits`. A method that draws does so from
     its `generator` alone, on the device of the machine, if it is given one.
 
     Arguments:
@@ -112,8 +115,13 @@ class HelmholtzMachine(AtomicLoading):
         self, visible: Tensor, num_particles: int, *, generator: torch.Generator | None = None
     ) -> Draw:
         r"""Returns hidden states [u_1, ..., deepest] of shape (K, *, width) and log q (K, *)."""
-        visible = visible.to(self._like)
+        visible = self.seen(visible.to(self._like))
         return self.recognition.draw(visible.expand(num_particles, *visible.shape), generator)
+
+    def seen(self, visible: Tensor) -> Tensor:
+        r"""Returns what recognition sees of visible states, NaN where a unit is not known."""
+        unknown = self.recognition.unknown
+        return visible.masked_fill(visible.isnan(), unknown)
 
     def log_weights(
         self, visible: Tensor, num_particles: int, *, generator: torch.Generator | None = None
@@ -192,6 +200,42 @@ class HelmholtzMachine(AtomicLoading):
         for k in range(num_hidden - depth, num_hidden - 1):
             state = draw(self.generator.conditional(k, state), generator)
         return self.generator.mean(state, generator).mean(0)
+
+    @torch.no_grad()
+    def fill(
+        self,
+        visible: Tensor,
+        states: Sequence[Tensor],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Filled:
+        r"""Returns visible states whose missing columns are drawn, and the known ones' log p.
+
+        .. math::
+            \log p(u) + \sum_{i \text{ known}} \log p(v_i \mid v_{<i}, u)
+
+        With the q of hidden states that were proposed it makes the weight of filled rows, whose
+        mean is the likelihood of the known units (see `MixedDistribution.fill`).
+
+        Arguments:
+            visible: Visible states of shape (*, N_visible), NaN where they are missing.
+            states: Hidden states [u_1, ..., deepest], each (*, width).
+            generator: The source of randomness.
+
+        Raises:
+            TypeError: If the visible units are not `MixedUnits`.
+        """
+        output = self.generator.conditional(len(self.generator.layers) - 1, states[0])
+        if not isinstance(output, MixedDistribution):
+            raise TypeError(
+                f"the output is {_kind(self.generator.output)}, but missing units are filled in "
+                "by MixedUnits"
+            )
+        filled = output.fill(visible, generator)
+        # Nothing of the visible units counts here: what is left is that of the hidden ones.
+        nothing = torch.zeros_like(filled.values)
+        hidden = self.log_joint([filled.values, *states], observed=nothing)
+        return Filled(filled.values, hidden + filled.log_prob)
 
     @torch.no_grad()
     def complete(
@@ -285,7 +329,7 @@ class HelmholtzMachine(AtomicLoading):
         Raises:
             ValueError: If the machine has no class units.
         """
-        seen = torch.where(self._pixel_mask(), visible.to(self._like), 0.0)
+        seen = torch.where(self._pixel_mask(), visible.to(self._like), self.recognition.unknown)
         return self._classes(self.infer(seen, num_particles, generator=generator).states[0]).mean(
             0
         )
@@ -322,7 +366,7 @@ class HelmholtzMachine(AtomicLoading):
         num_particles: int,
         generator: torch.Generator | None,
     ) -> tuple[list[Tensor], Tensor]:
-        seen = torch.where(mask, visible.to(self._like), 0.0)
+        seen = torch.where(mask, visible.to(self._like), self.recognition.unknown)
         states, log_q = self.infer(seen, num_particles, generator=generator)
         v = seen.expand(num_particles, *seen.shape)
         return states, self.log_joint([v, *states], observed=mask) - log_q
@@ -332,20 +376,22 @@ def hide(
     visible: Tensor,
     num_pixels: int,
     probability: float,
+    unknown: float = 0.0,
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    r"""Returns visible states in which the class units of random rows are 0, that is, unknown.
+    r"""Returns visible states in which the class units of random rows are not known.
 
     Arguments:
         visible: Visible states of shape (*, N_visible).
         num_pixels: The number of units before the class units.
         probability: The probability that a row's class is hidden.
+        unknown: What stands for a unit that is not known.
         generator: The source of randomness, on the device of the states.
     """
     keep = uniform_like(visible[..., 0], generator) >= probability
     seen = visible.clone()
-    seen[..., num_pixels:].mul_(keep.unsqueeze(-1))
+    seen[..., num_pixels:].masked_fill_(~keep.unsqueeze(-1), unknown)
     return seen
 
 

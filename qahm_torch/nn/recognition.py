@@ -59,6 +59,9 @@ class Recognition(nn.Module, ABC):
 
     widths: tuple[int, ...]
 
+    unknown: float = 0.0
+    r"""What stands in the inputs for a visible unit that is not known; NaN in `Flagged`."""
+
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.widths = tuple(int(width) for width in widths)
@@ -74,7 +77,7 @@ class Recognition(nn.Module, ABC):
         The states carry no gradient; the log-probability does.
 
         Arguments:
-            inputs: Visible states of shape (*, N_visible), with 0 for units that are not known.
+            inputs: Visible states of shape (*, N_visible), `unknown` where units are not known.
             generator: The source of randomness, on the device of the inputs.
         """
 
@@ -90,7 +93,7 @@ class Recognition(nn.Module, ABC):
         r"""Returns relaxed hidden states with a gradient, and their log-probability.
 
         Arguments:
-            inputs: Visible states of shape (*, N_visible), with 0 for units that are not known.
+            inputs: Visible states of shape (*, N_visible), `unknown` where units are not known.
             generator: The source of randomness, on the device of the inputs.
 
         Raises:

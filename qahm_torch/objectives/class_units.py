@@ -53,6 +53,7 @@ class ClassUnits:
             hide,
             num_pixels=machine.num_pixels,
             probability=self.hidden,
+            unknown=machine.recognition.unknown,
             generator=generator,
         )
 

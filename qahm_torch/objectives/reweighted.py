@@ -32,6 +32,7 @@ def reweighted_wake_loss(
     negative: Samples | None = None,
     view: View | None = None,
     unit_weights: Tensor | None = None,
+    fill_missing: bool = False,
     *,
     generator: torch.Generator | None = None,
 ) -> ReweightedLoss:
@@ -55,6 +56,8 @@ def reweighted_wake_loss(
         view: What the recognition network sees of the data; None for all of it.
         unit_weights: Weights of the visible units' log-probabilities, of shape (N_visible,); None
             for 1, the log-likelihood.
+        fill_missing: Whether missing columns (NaN) of `MixedUnits` are drawn along with the hidden
+            states, and weighted with them, so that the generator learns from complete rows.
         generator: The source of random numbers.
 
     References:
@@ -64,8 +67,12 @@ def reweighted_wake_loss(
     seen = visible if view is None else view(visible)
     states, log_q = machine.infer(seen, num_particles, generator=generator)
     expanded = visible.expand(num_particles, *visible.shape)
+    known = None
+    if fill_missing:
+        expanded, known = machine.fill(expanded, states, generator=generator)
     log_p = machine.log_joint([expanded, *states], negative, unit_weights)
-    log_w = (log_p - log_q).detach()
+    # Missing units are drawn from the model itself, so that their log-probabilities cancel.
+    log_w = ((log_p if known is None else known) - log_q).detach()
     normalized = torch.softmax(log_w, 0)
     return ReweightedLoss(
         theta=-(normalized * log_p).sum(0).mean(),
@@ -89,6 +96,8 @@ class ReweightedWakeSleep(Objective):
             evaluated always has weight 1.
         hide_classes: The probability with which a datum's class is hidden from recognition, so
             that the network learns to infer without it. Needs a machine with class units.
+        fill_missing: Whether missing columns are drawn along with the hidden states, where columns
+            see those before them (`MixedUnits`). Otherwise they do not count.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -109,6 +118,7 @@ class ReweightedWakeSleep(Objective):
         sleep_phi: float = 1.0,
         class_weight: float = 1.0,
         hide_classes: float = 0.0,
+        fill_missing: bool = False,
     ):
         if num_particles < 1:
             raise ValueError(f"num_particles is {num_particles}, but at least 1 is needed")
@@ -117,6 +127,7 @@ class ReweightedWakeSleep(Objective):
         self.sleep_phi = check_weight("sleep_phi", sleep_phi)
         self.class_weight = class_weight
         self.hide_classes = hide_classes
+        self.fill_missing = fill_missing
         self._classes = ClassUnits(class_weight, hide_classes)
 
     def __call__(
@@ -130,9 +141,16 @@ class ReweightedWakeSleep(Objective):
         view = self._classes.view(machine, generator)
         weights = self._classes.unit_weights(machine, batch)
         seeds = dream_seeds(machine, negative, batch, generator)
-        sleep = sleep_loss(machine, seeds, view, generator=generator)
+        sleep = sleep_loss(machine, seeds, view, batch, generator=generator)
         wake = reweighted_wake_loss(
-            machine, batch, self.num_particles, negative, view, weights, generator=generator
+            machine,
+            batch,
+            self.num_particles,
+            negative,
+            view,
+            weights,
+            self.fill_missing,
+            generator=generator,
         )
         loss = wake.theta + self.wake_phi * wake.phi + self.sleep_phi * sleep
         parts = {"wake_theta": wake.theta, "wake_phi": wake.phi, "sleep_phi": sleep}

@@ -46,7 +46,7 @@ def wake_loss(
     """
     with torch.no_grad():
         seen = visible if view is None else view(visible)
-        states = machine.recognition.sample(seen, generator)
+        states = machine.recognition.sample(machine.seen(seen), generator)
     return -machine.log_joint([visible, *states], negative, unit_weights).mean()
 
 
@@ -54,6 +54,7 @@ def sleep_loss(
     machine: HelmholtzMachine,
     deepest: Tensor,
     view: View | None = None,
+    like: Tensor | None = None,
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -69,10 +70,16 @@ def sleep_loss(
         machine: The machine.
         deepest: Samples of the deepest layer, of shape (S, N_deepest).
         view: What the recognition network sees of a dream; None for all of it.
+        like: Data (B, N_visible) whose missing units, NaN, are not seen of the dreams either, one
+            row after the other; None where nothing is missing.
         generator: The source of random numbers.
     """
     dream = [deepest, *machine.generator.sample(deepest, generator)][::-1]
     seen = dream[0] if view is None else view(dream[0])
+    if like is not None:
+        # Dreams know nothing of the data, so that any order of rows is as good as a random one.
+        rows = torch.arange(len(seen), device=seen.device) % len(like)
+        seen = seen.masked_fill(like.isnan()[rows], machine.recognition.unknown)
     return -machine.recognition.log_prob([seen, *dream[1:]]).mean()
 
 
@@ -124,7 +131,7 @@ class WakeSleep(Objective):
         view = self._classes.view(machine, generator)
         weights = self._classes.unit_weights(machine, batch)
         seeds = dream_seeds(machine, negative, batch, generator)
-        sleep = sleep_loss(machine, seeds, view, generator=generator)
+        sleep = sleep_loss(machine, seeds, view, batch, generator=generator)
         wake = wake_loss(machine, batch, negative, view, weights, generator=generator)
         return {"loss": wake + self.sleep_phi * sleep, "wake_theta": wake, "sleep_phi": sleep}
 

@@ -34,10 +34,10 @@ class QuantumRing(System):
     closest to it.
 
     What is found: on the ring the quantum machine wins as predicted, the more the stronger the
-    couplings are, and does not win where Gamma is 0. On the complete graph both are about equal,
-    since classical couplings between all spins imitate the quantum ring with more numbers, and
-    Gamma cannot be told from the data: the win is one over classical models of the same graph, not
-    over classical models.
+    couplings are, and does not win where Gamma is 0. On the complete graph it wins by little or
+    nothing, since classical couplings between all spins imitate the quantum ring with more
+    numbers, and the data tell Gamma only roughly: the win is one over classical models of the same
+    graph, hardly one over classical models.
 
     Arguments:
         num_spins: The number of spins, at most 12.
@@ -68,7 +68,7 @@ class QuantumRing(System):
 
     @classmethod
     def small(cls) -> QuantumRing:
-        return cls(num_spins=4, gammas=(0.0, 1.0), J_scale=2.0, num_iterations=100, num_seeds=2)
+        return cls(num_spins=4, gammas=(0.0, 1.0), J_scale=1.0, num_iterations=100, num_seeds=2)
 
     def cases(self) -> list[Case]:
         return [
@@ -137,7 +137,8 @@ class QuantumRing(System):
         left.set(xlabel="true Gamma", ylabel="AIC, classical minus quantum")
         left.set_yscale("symlog", linthresh=10)
         right.plot(gammas, gammas, "k:", label="truth")
-        right.set(xlabel="true Gamma", ylabel="fitted Gamma")
+        # A weak field of few draws can be fitted by any number.
+        right.set(xlabel="true Gamma", ylabel="fitted Gamma", ylim=(0, 2 * max(gammas)))
         left.legend(fontsize=8)
         right.legend(fontsize=8)
         return figure

@@ -108,6 +108,7 @@ class QuantumRing(System):
                 found = torch.tensor([value(r) for r in results if r["gamma"] == gamma])
                 row[name] = {
                     "mean": found.mean().item(),
+                    "median": found.median().item(),
                     "low": found.min().item(),
                     "high": found.max().item(),
                 }
@@ -130,7 +131,7 @@ class QuantumRing(System):
         for color, name in enumerate(("ring", "complete")):
             _band(left, gammas, [row[name] for row in report["rows"]], f"C{color}", name)
             fitted = [row[f"gamma_on_{name}"] for row in report["rows"]]
-            _band(right, gammas, fitted, f"C{color}", name)
+            _band(right, gammas, fitted, f"C{color}", f"{name}, median", "median")
         predicted = [row["predicted"]["mean"] for row in report["rows"]]
         left.plot(gammas, predicted, "k:", label="ring, predicted")
         left.axhline(0, color="k", lw=0.5)
@@ -188,7 +189,14 @@ def _machine(graph: CouplingGraph, h: Tensor, J: Tensor, gamma: Tensor) -> Ising
     return Ising(graph, h, J, gamma.abs().expand(graph.num_spins))
 
 
-def _band(axis: Any, x: list[float], rows: list[dict[str, float]], color: str, name: str) -> None:
-    axis.plot(x, [row["mean"] for row in rows], "o-", ms=3, color=color, label=name)
+def _band(
+    axis: Any,
+    x: list[float],
+    rows: list[dict[str, float]],
+    color: str,
+    name: str,
+    middle: str = "mean",
+) -> None:
+    axis.plot(x, [row[middle] for row in rows], "o-", ms=3, color=color, label=name)
     low, high = [row["low"] for row in rows], [row["high"] for row in rows]
     axis.fill_between(x, low, high, color=color, alpha=0.2, lw=0)

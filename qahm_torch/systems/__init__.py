@@ -3,5 +3,6 @@ r"""The systems of the source paper, each composed of the parts of this package 
 from qahm_torch.systems.cases import reproduce as reproduce
 from qahm_torch.systems.quantum_ring import QuantumRing as QuantumRing
 from qahm_torch.systems.seeds import Seeds as Seeds
+from qahm_torch.systems.semi_quantum_units import SemiQuantumUnits as SemiQuantumUnits
 from qahm_torch.systems.system import System as System
 from qahm_torch.systems.tables import MixedTables as MixedTables

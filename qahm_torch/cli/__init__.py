@@ -22,7 +22,7 @@ commands:
   evaluate   measure a trained machine, as JSON    qahm evaluate runs/digits
   report     draw a trained machine's figures      qahm report runs/digits
   device     what fits on a chip, and what it costs qahm device --num_spins [60]
-  reproduce  measure a system of the source paper  qahm reproduce --config quale
+  reproduce  measure a system of the source paper  qahm reproduce --config seeds
 
 `qahm COMMAND --help` lists the options of a command. A trained machine is named by its run folder,
 of which the newest version counts, or by a checkpoint file.

@@ -17,7 +17,7 @@ def run(arguments: list[str]) -> None:
     parser = ArgumentParser(
         prog="qahm reproduce",
         description="Measures a system of the source paper anew, from a configuration: "
-        "`qahm reproduce --config quale`. A run that was stopped goes on.",
+        "`qahm reproduce --config seeds`. A run that was stopped goes on.",
     )
     parser.add_argument("--config", action="config", help="The configuration, by path or name.")
     parser.add_argument("--name", type=str, required=True, help="The name of the run.")

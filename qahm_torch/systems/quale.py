@@ -7,7 +7,7 @@ __all__ = ["QuALe"]
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from matplotlib.figure import Figure
@@ -185,7 +185,7 @@ class QuALe(System):
             "chimera", self.side, beta=self.beta, beta_spread=spread, chip_seed=seed, seed=seed
         )
         factors = {FIXED: 1.0, **{_wrong(factor): factor for factor in self.wrong}}
-        beta = "auto" if arm == QUALE else self.beta * factors[arm]
+        beta: float | Literal["auto"] = "auto" if arm == QUALE else self.beta * factors[arm]
         return AnnealerSampler(chip, beta=beta, programming=ProgramSettings(range_policy="clip"))
 
     def _train(
@@ -197,6 +197,7 @@ class QuALe(System):
         chains = layer.from_visible(patterns)
         for update in range(1, self.num_updates + 1):
             if jumps and update == self.num_updates // 2 + 1:
+                assert isinstance(layer.sampler, AnnealerSampler)
                 layer.sampler.device.beta *= self.jump
             if arm in CLASSICAL:
                 start = chains if arm == "PCD" else layer.from_visible(patterns)

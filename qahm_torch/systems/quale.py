@@ -40,8 +40,9 @@ class QuALe(System):
     chains or reads, learning rate and momentum. Couplings out of range are clipped.
 
     What is found: the order of the source. QuALe is above CD-1 and level with CD-100, and a beta
-    taken far too large ruins the machine. One suitable beta does about as well, as long as there
-    is one; when the temperature jumps, only the estimate at every update follows. Since the
+    taken far too large ruins the machine. One suitable beta ends about as well, as long as there
+    is one, but with a spread over problems it may dive on the way, from which QuALe is safe; when
+    the temperature jumps, only the estimate at every update follows. Since the
     patterns are equally likely, a machine that is a few times too strong is not much worse: a beta
     taken too large by a small factor first throws the machine back, and is then made good.
 
@@ -152,7 +153,7 @@ class QuALe(System):
         axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for axis, device in zip(axes, shown, strict=True):
             self._plot_device(axis, report, device)
-        axes[0].set(ylabel="log-likelihood (nats)", ylim=(report["best"] - 3.5, None))
+        axes[0].set(ylabel="log-likelihood (nats)", ylim=(report["best"] - 3.5, report["best"] + 0.3))
         axes[0].legend(fontsize=6.5, loc="lower left")
         return figure
 
@@ -198,7 +199,8 @@ class QuALe(System):
         for update in range(1, self.num_updates + 1):
             if jumps and update == self.num_updates // 2 + 1:
                 assert isinstance(layer.sampler, AnnealerSampler)
-                layer.sampler.device.beta *= self.jump
+                device: Any = layer.sampler.device
+                device.beta *= self.jump
             if arm in CLASSICAL:
                 start = chains if arm == "PCD" else layer.from_visible(patterns)
                 negative = _swept(layer, GibbsSampler(CLASSICAL[arm]), start)

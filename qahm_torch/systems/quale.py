@@ -153,7 +153,9 @@ class QuALe(System):
         axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for axis, device in zip(axes, shown, strict=True):
             self._plot_device(axis, report, device)
-        axes[0].set(ylabel="log-likelihood (nats)", ylim=(report["best"] - 3.5, report["best"] + 0.3))
+        axes[0].set(
+            ylabel="log-likelihood (nats)", ylim=(report["best"] - 3.5, report["best"] + 0.3)
+        )
         axes[0].legend(fontsize=6.5, loc="lower left")
         return figure
 

@@ -136,7 +136,8 @@ def _fields(machine: QuantumPriorLayer) -> tuple[Tensor, Tensor]:
 def _linear(couplings: Tensor, fields: Tensor) -> nn.Linear:
     r"""Returns what maps spins to the activations of others, minus the fields that they see."""
     num_outputs, num_inputs = couplings.shape
-    layer = nn.utils.skip_init(
+    # A plain construction would draw random weights first, and move the seed.
+    layer: nn.Linear = nn.utils.skip_init(
         nn.Linear, num_inputs, num_outputs, device=fields.device, dtype=fields.dtype
     )
     layer.weight.copy_(-couplings)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qahm_torch import (
+        cognition as cognition,
         data as data,
         device as device,
         evaluation as evaluation,
@@ -31,7 +32,7 @@ __version__ = "0.2.0"
 
 # From what loads at once to what takes a second.
 _FACES = ("ising", "nn", "samplers", "priors", "objectives", "device", "annealer", "simulator")
-_ROOMS = (*_FACES, "data", "evaluation", "systems", "testing", "training")
+_ROOMS = (*_FACES, "cognition", "data", "evaluation", "systems", "testing", "training")
 
 
 def __getattr__(name: str) -> Any:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import qahm_torch
-from qahm_torch import data, evaluation, systems, testing, training
+from qahm_torch import cognition, data, evaluation, systems, testing, training
 
 ROOMS = {"qahm_torch": qahm_torch, "data": data, "evaluation": evaluation}
-ROOMS |= {"systems": systems, "testing": testing, "training": training}
+ROOMS |= {"cognition": cognition, "systems": systems, "testing": testing, "training": training}
 SECTION = re.compile(r"^([A-Z]\w+):\n((?:\n|    .*\n?)+)", re.M)
 # What other houses call theirs.
 OTHERS = {"Args", "Attributes", "Examples", "Note", "Notes", "Parameters", "Return", "Yields"}

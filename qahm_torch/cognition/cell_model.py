@@ -79,7 +79,8 @@ def fit(
     Arguments:
         model: The model.
         counts: The counts, of shape (*, rows, columns).
-        start: Parameters to start from once more, of shape (k,) or (*, k), as those of another fit.
+        start: Parameters to start from once more, as those of another fit, of shape (k,) or
+            (*, k).
         num_starts: The number of random starts, of standard normal parameters. Of all ends the
             best one is taken, which is the global one only if a start has led there.
         num_iterations: The number of steps.

@@ -60,9 +60,7 @@ def order_models() -> dict[str, CellModel]:
         | https://osf.io/n9q2m
     """
     models = (
-        CellModel(
-            "order-free", 3, lambda x: _softmax(x).unsqueeze(-2).expand(*x.shape[:-1], 2, 4)
-        ),
+        CellModel("order-free", 3, lambda x: torch.stack(2 * [_softmax(x)], -2)),
         CellModel("qubit", 3, lambda x: qubit_cells(x[..., 0], x[..., 1:])),
         CellModel("QQ equality", 5, _qq_equality),
         CellModel("saturated", 6, lambda x: _softmax(x.unflatten(-1, (2, 3)))),

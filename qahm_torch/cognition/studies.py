@@ -1,4 +1,4 @@
-r"""Counts of human judgments that a classical law of total probability does not explain at once."""
+r"""Counts of human judgments that break the law of total probability, or depend on order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ B_FIRST = ("ByAy", "BnAy", "ByAn", "BnAn")  # beside A_FIRST: its second is the 
 
 @dataclass(frozen=True)
 class Gamble:
-    r"""How many of those asked play a gamble again, told that they won, that they lost, or nothing.
+    r"""How many play a gamble again, told that they won, that they lost, or nothing.
 
     By the law of total probability, those who are told nothing play again with a probability
     between the two others.

@@ -141,9 +141,9 @@ class Cognition(System):
             for criterion in ("aic", "bic")
         }
         return (
-            f"AIC of a gamble, quantum and saturated: {', '.join(gambles)}; question order: one"
-            f" qubit loses to the saturated model by AIC in {losses} of {len(orders)} sets; sets in"
-            f" which a model is best, by AIC: {best['aic']}; by BIC: {best['bic']}"
+            f"AIC of a gamble, quantum and saturated: {', '.join(gambles)}; question order: a"
+            f" qubit loses to the saturated model by AIC in {losses} of {len(orders)} sets; sets"
+            f" in which a model is best, by AIC: {best['aic']}; by BIC: {best['bic']}"
             f" ({self.num_seeds} seeds)"
         )
 

@@ -136,10 +136,8 @@ def _log_likelihood(counts: Tensor, cells: Tensor) -> Tensor:
 
 def _step(model: CellModel, counts: Tensor, theta: Tensor, damping: Tensor) -> Tensor:
     r"""Returns the damped step of scoring, (*, k)."""
-    # Tables are independent, so that one shift of all gives each its own derivative.
-    shift = theta.new_zeros(model.num_parameters)
-    slope, cells = torch.func.jacfwd(lambda d: 2 * (model.cells(theta + d),), has_aux=True)(shift)
-    slope, cells = slope.flatten(-3, -2), cells.flatten(-2).clamp(min=TINY)
+    cells, slope = _slope(model, theta)
+    cells = cells.clamp(min=TINY)
     score = (slope * (counts.flatten(-2) / cells).unsqueeze(-1)).sum(-2)
     expected = counts.sum(-1, keepdim=True).expand_as(counts).flatten(-2) / cells
     information = slope.mT @ (slope * expected.unsqueeze(-1))
@@ -147,3 +145,15 @@ def _step(model: CellModel, counts: Tensor, theta: Tensor, damping: Tensor) -> T
     # Where a parameter has no effect at all, its step is 0.
     ridge = damping.unsqueeze(-1) * diagonal + 1e-9 * (1 + diagonal.amax(-1, keepdim=True))
     return torch.linalg.solve(information + torch.diag_embed(ridge), score)
+
+
+@torch.enable_grad()  # type: ignore[no-untyped-call]
+def _slope(model: CellModel, theta: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Returns the cells in a row, (*, C), and their derivatives, (*, C, k)."""
+    theta = theta.detach().requires_grad_()
+    cells = model.cells(theta).flatten(-2)
+    # Tables are independent, so that the sum over them has the derivative of each.
+    slopes = [
+        torch.autograd.grad(cell.sum(), theta, retain_graph=True)[0] for cell in cells.unbind(-1)
+    ]
+    return cells.detach(), torch.stack(slopes, -2)

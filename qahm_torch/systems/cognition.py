@@ -160,7 +160,7 @@ class Cognition(System):
             axis.set_xlabel(f"{criterion.upper()} minus that of the saturated model")
         axes[0].set_yticks(range(len(rows)), [row["study"] for row in rows])
         axes[0].invert_yaxis()
-        axes[1].legend(fontsize=8)
+        figure.legend(*axes[1].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
         return figure
 
     def _judge(

@@ -144,10 +144,11 @@ def _step(model: CellModel, counts: Tensor, theta: Tensor, damping: Tensor) -> T
     diagonal = information.diagonal(dim1=-2, dim2=-1)
     # Where a parameter has no effect at all, its step is 0.
     ridge = damping.unsqueeze(-1) * diagonal + 1e-9 * (1 + diagonal.amax(-1, keepdim=True))
-    return torch.linalg.solve(information + torch.diag_embed(ridge), score)
+    step: Tensor = torch.linalg.solve(information + torch.diag_embed(ridge), score)
+    return step
 
 
-@torch.enable_grad()  # type: ignore[no-untyped-call]
+@torch.enable_grad()
 def _slope(model: CellModel, theta: Tensor) -> tuple[Tensor, Tensor]:
     r"""Returns the cells in a row, (*, C), and their derivatives, (*, C, k)."""
     theta = theta.detach().requires_grad_()

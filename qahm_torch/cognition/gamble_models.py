@@ -53,7 +53,8 @@ def interference_cells(mu: Tensor, gamma: Tensor) -> Tensor:
     evolution = torch.linalg.matrix_exp(-0.5j * math.pi * hamiltonian)
     start = mu.new_tensor(BELIEFS) / math.sqrt(2)
     weights = (start.to(evolution) @ evolution.mT).abs().square()
-    return weights.unflatten(-1, (2, 2)).sum(-2)
+    actions: Tensor = weights.unflatten(-1, (2, 2)).sum(-2)
+    return actions
 
 
 def gamble_models() -> dict[str, CellModel]:

@@ -137,9 +137,8 @@ def _linear(couplings: Tensor, fields: Tensor) -> nn.Linear:
     r"""Returns what maps spins to the activations of others, minus the fields that they see."""
     num_outputs, num_inputs = couplings.shape
     # A plain construction would draw random weights first, and move the seed.
-    layer: nn.Linear = nn.utils.skip_init(
-        nn.Linear, num_inputs, num_outputs, device=fields.device, dtype=fields.dtype
-    )
+    layer = nn.Linear(num_inputs, num_outputs, device="meta", dtype=fields.dtype)
+    layer = layer.to_empty(device=fields.device)
     layer.weight.copy_(-couplings)
     layer.bias.copy_(-fields)
     return layer

@@ -5,10 +5,7 @@ from qahm_torch.systems import QuALe, reproduce
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    system = QuALe(
-        side=3, num_updates=150, num_reads=300, wrong=(10.0,), spreads=(0.3,), num_seeds=1
-    )
-    return reproduce(system, tmp_path_factory.mktemp("quale"))
+    return reproduce(QuALe.small(), tmp_path_factory.mktemp("quale"))
 
 
 def nats(report, arm, device=""):

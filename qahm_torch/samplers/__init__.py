@@ -5,6 +5,10 @@ from qahm_torch.samplers.darting import Darting as Darting
 from qahm_torch.samplers.dimod import DimodSampler as DimodSampler
 from qahm_torch.samplers.exact import ExactSampler as ExactSampler
 from qahm_torch.samplers.fallback import Fallback as Fallback, FallbackWarning as FallbackWarning
+from qahm_torch.samplers.field_integral import (
+    FieldIntegral as FieldIntegral,
+    field_integral as field_integral,
+)
 from qahm_torch.samplers.gibbs import GibbsSampler as GibbsSampler
 from qahm_torch.samplers.log_z import (
     LogZ as LogZ,
@@ -12,7 +16,10 @@ from qahm_torch.samplers.log_z import (
     estimate_log_z as estimate_log_z,
     exact_log_z as exact_log_z,
 )
-from qahm_torch.samplers.path_integral import PathIntegralSampler as PathIntegralSampler
+from qahm_torch.samplers.path_integral import (
+    PathIntegralSampler as PathIntegralSampler,
+    WorldLines as WorldLines,
+)
 from qahm_torch.samplers.sampler import (
     DeferredSampler as DeferredSampler,
     Sampler as Sampler,

@@ -27,6 +27,17 @@ class WorldLines(Chains):
 
     lines: Tensor
 
+    @property
+    def num_kinks(self) -> Tensor:
+        r"""The numbers of kinks, (S, N), in the dtype of the lines."""
+        return (self.lines[..., 1:] < 1).to(self.lines).sum(-1)
+
+    def at(self, times: Tensor) -> Tensor:
+        r"""Returns the spins at times of each chain, between 0 and 1: (S, T) -> (S, T, N)."""
+        passed = self.lines[:, None, :, 1:] <= times.to(self.lines)[..., None, None]
+        # Each kink that has passed has flipped the spin.
+        return self.lines[:, None, :, 0] * (1 - 2 * (passed.sum(-1) % 2))
+
 
 class PathIntegralSampler(Sampler):
     r"""Measures the spins of thermal states in a transverse field.

@@ -27,7 +27,7 @@ def test_the_likelihood_is_no_worse_trained_on_itself(report):
 def test_only_a_field_that_learns_moves(report):
     for gamma in (0.3, 2.0):
         assert abs(fields(report, "exact", gamma)["field"] - gamma) < 1e-6
-        assert abs(fields(report, "learned", gamma)["field"] - gamma) > 0.05
+        assert abs(fields(report, "learned", gamma)["field"] - gamma) > 5e-3
 
 
 def test_the_sampled_gradient_is_within_its_errors(report):

@@ -51,9 +51,9 @@ class QuantumGibbsPrior(BoltzmannPrior):
     random times, one in each of `num_times` equal parts. The gradient is that of p itself up to
     the finite number of sweeps. Few spins have it by the density matrix, without samples.
 
-    *Value.* Of few spins, it is exact. Otherwise it is :math:`-E(s) - \log Z(\Gamma)`, with `log_z`
-    for the second term, which is below log p(s) by Jensen's inequality, more so the stronger the
-    field. `estimate_log_prob` estimates log p(s).
+    *Value.* Of few spins, it is exact. Otherwise it is :math:`-E(s) - \log Z(\Gamma)`, with
+    `log_z` for the second term, which is below log p(s) by Jensen's inequality, more so the
+    stronger the field. `estimate_log_prob` estimates log p(s).
 
     Visible spins are -1 or +1, and get no gradient. The law does not depend on the signs of
     :math:`\Gamma`, so the parameter is free to cross 0.

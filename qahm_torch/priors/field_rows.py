@@ -57,6 +57,10 @@ class FieldRows(NamedTuple):
         r"""Returns log Z of each machine, (R,), by enumeration."""
         return torch.cat([weights.logsumexp(-1) for _, weights in self._tables()])
 
+    def log_probs(self) -> Tensor:
+        r"""Returns the log-probabilities of all states, (R, 2^N), in the order of `all_states`."""
+        return torch.cat([weights.log_softmax(-1) for _, weights in self._tables()])
+
     def moments(self, weights: Tensor) -> RowMoments:
         r"""Returns the moments of all machines by enumeration, with weights of shape (R,)."""
         states, means = self._states(), []

@@ -3,6 +3,7 @@ r"""The systems of the source paper, each composed of the parts of this package 
 from qahm_torch.systems.cases import reproduce as reproduce
 from qahm_torch.systems.cognition import Cognition as Cognition
 from qahm_torch.systems.quale import QuALe as QuALe
+from qahm_torch.systems.quantum_recognition import QuantumRecognition as QuantumRecognition
 from qahm_torch.systems.quantum_ring import QuantumRing as QuantumRing
 from qahm_torch.systems.seeds import Seeds as Seeds
 from qahm_torch.systems.semi_quantum_units import SemiQuantumUnits as SemiQuantumUnits

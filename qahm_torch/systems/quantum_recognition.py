@@ -25,15 +25,24 @@ from qahm_torch.priors import ConditionalBoltzmann, QuantumPriorLayer, exact_pos
 from qahm_torch.samplers import ExactSampler, GibbsSampler
 from qahm_torch.simulator import SimulatedAnnealer
 from qahm_torch.systems.known_machines import NUM_SWEEPS, known_machine, recognition_by
+from qahm_torch.systems.recognition_plots import (
+    AUTOREGRESSIVE,
+    BEST,
+    BOLTZMANN,
+    DERIVED,
+    INDEPENDENT,
+    NATIVE,
+    TRAINED,
+    plot_device,
+    plot_known,
+    plot_learning,
+)
 from qahm_torch.systems.recognition_slack import best_independent, log_joint_table, slack_of
 from qahm_torch.systems.system import Case, Report, System
 
-INDEPENDENT, BEST, DERIVED = "independent", "independent, best per datum", "Boltzmann, derived"
-AUTOREGRESSIVE, BOLTZMANN = "autoregressive", "Boltzmann"
-TRAINED = (INDEPENDENT, "independent, deep", AUTOREGRESSIVE, BOLTZMANN, "Boltzmann, chains")
 LEARNERS = (INDEPENDENT, AUTOREGRESSIVE, BOLTZMANN)
 BARS, DIGITS, KNOWN = "bars and stripes", "digits", "known machine"
-PRIOR, NATIVE = "prior, all data", "native, one call"
+PRIOR = "prior, all data"
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,25 @@ class QuantumRecognition(System):
       recognitions. Log-likelihoods are of test data, or of the known law.
     - *Devices*: the problems and the QPU time that a draw for each of some data takes, at 100
       reads a datum.
+
+    What is found: on known machines of one or two parents the derived recognition leaves no slack,
+    while the best independent spins for each datum leave more than a tenth of a nat. Trained on
+    dreams, machines for each datum come to a hundredth of that, by enumeration or by chains (to a
+    tenth with three parents, where spins interact in threes). Independent spins trained so leave
+    about three times as much as the best ones, since dreams teach them the marginal laws, and a
+    layer in between mends little of it. Autoregressive spins, which need no sampler, leave less
+    than two thirds of what the best independent ones do, and more than Boltzmann machines.
+
+    In learning there is no such gain. The slack is lower in all six settings, to about a quarter of
+    that of independent spins by reweighted wake-sleep on digits. But the likelihood is not higher: it
+    is the same within the scatter of seeds, a hundredth of a nat higher on data of the known
+    machine by reweighted wake-sleep, and a fifth of a nat lower, in each seed, on digits by
+    reweighted wake-sleep. A generator that learns together with independent spins ends where
+    these nearly suffice: the best of them would leave two hundredths of a nat at most.
+
+    On a device, what is drawn for each datum is programmed for each datum. Side by side on the
+    chip, all data take one problem and its reads, less time than the prior takes for as many
+    samples. On this machine, a call for 1000 data takes some milliseconds.
 
     Arguments:
         num_hidden: The number of hidden spins of known machines and of what learns from them.
@@ -92,7 +120,7 @@ class QuantumRecognition(System):
     num_reads: int = 100
     chip: int = 6
     every: int = 200
-    num_seeds: int = 4
+    num_seeds: int = 3
 
     @classmethod
     def small(cls) -> QuantumRecognition:
@@ -171,11 +199,12 @@ class QuantumRecognition(System):
         )
 
     def plot(self, report: Report) -> Figure:
-        figure = Figure(figsize=(11, 3.8), layout="constrained")
-        axes = figure.subplots(1, 3)
-        self._plot_known(axes[0], report["known"])
-        _plot_learning(axes[1], report["learning"])
-        _plot_device(axes[2], report["device"])
+        figure = Figure(figsize=(12, 3.8), layout="constrained")
+        axes = figure.subplots(1, 4)
+        plot_known(axes[0], report["known"])
+        plot_learning(axes[1], report["learning"], "slack")
+        plot_learning(axes[2], report["learning"], "gain")
+        plot_device(axes[3], report["device"])
         return figure
 
     def _on_known(self, parents: int, arm: str) -> dict[str, Any]:
@@ -287,50 +316,6 @@ class QuantumRecognition(System):
     def _annealer(self, seed: int) -> AnnealerSampler:
         chip = SimulatedAnnealer("pegasus", self.chip, beta=5.0, chip_seed=seed, seed=seed)
         return AnnealerSampler(chip)
-
-    def _plot_known(self, axis: Any, rows: list[dict[str, Any]]) -> None:
-        arms = [arm for arm in (BEST, *TRAINED) if any(row["arm"] == arm for row in rows)]
-        for color, arm in enumerate(arms):
-            found = [row for row in rows if row["arm"] == arm]
-            x = [row["parents"] + 0.06 * (color - len(arms) / 2) for row in found]
-            axis.plot(x, [row["slack"] for row in found], "o", ms=4, color=f"C{color}", label=arm)
-            low, high = zip(*(row["slack_range"] for row in found), strict=True)
-            axis.vlines(x, low, high, color=f"C{color}", lw=1)
-        derived = max((abs(row["slack"]) for row in rows if row["arm"] == DERIVED), default=0.0)
-        title = f"known machines ({DERIVED}: below {10 * derived:.0e})"
-        axis.set(yscale="log", xticks=self.parents, xlabel="parents of a visible spin")
-        axis.set(ylabel="slack of the bound (nats)")
-        axis.set_title(title, fontsize=9)
-        axis.legend(fontsize=6.5)
-
-
-def _plot_learning(axis: Any, rows: list[dict[str, Any]]) -> None:
-    places = list(dict.fromkeys((row["data"], row["objective"]) for row in rows))
-    for color, arm in enumerate((AUTOREGRESSIVE, BOLTZMANN)):
-        found = [row for row in rows if row["arm"] == arm]
-        x = [places.index((row["data"], row["objective"])) + 0.2 * (color - 0.5) for row in found]
-        name = f"C{TRAINED.index(arm) + 1}"
-        axis.plot(x, [row["gain"] for row in found], "o", ms=4, color=name, label=arm)
-        low, high = zip(*(row["gain_range"] for row in found), strict=True)
-        axis.vlines(x, low, high, color=name, lw=1)
-    axis.axhline(0, color="k", lw=0.5)
-    labels = [f"{data}\n{objective}" for data, objective in places]
-    axis.set_xticks(range(len(places)), labels, rotation=60, fontsize=6.5)
-    axis.set_ylabel("log p(v) above independent spins (nats)")
-    axis.set_title("learned machines, same seed", fontsize=9)
-    axis.legend(fontsize=6.5)
-
-
-def _plot_device(axis: Any, rows: list[dict[str, Any]]) -> None:
-    billed = [row for row in rows if row["arm"] != NATIVE]
-    axis.barh([row["arm"] for row in billed], [row["qpu_seconds"] for row in billed], color="C0")
-    for k, row in enumerate(billed):
-        axis.text(row["qpu_seconds"], k, f" {row['problems']:.0f} problems", va="center", size=7)
-    longest = max(row["qpu_seconds"] for row in billed)
-    axis.set(xlabel="QPU seconds", xlim=(0, 1.4 * longest))
-    axis.set_title(f"a draw for {billed[0]['data']} data", fontsize=9)
-    axis.tick_params(axis="y", labelsize=7)
-    axis.invert_yaxis()
 
 
 def _objectives() -> dict[str, Objective]:

@@ -70,11 +70,11 @@ class QuantumRecognition(System):
     layer in between mends little of it. Autoregressive spins, which need no sampler, leave less
     than two thirds of what the best independent ones do, and more than Boltzmann machines.
 
-    In learning there is no such gain. The slack is lower in all six settings, to about a quarter of
-    that of independent spins by reweighted wake-sleep on digits. But the likelihood is not higher: it
-    is the same within the scatter of seeds, a hundredth of a nat higher on data of the known
-    machine by reweighted wake-sleep, and a fifth of a nat lower, in each seed, on digits by
-    reweighted wake-sleep. A generator that learns together with independent spins ends where
+    In learning there is no such gain. The mean slack is lower in all six settings, down to about
+    a quarter by reweighted wake-sleep on digits. But the likelihood is not higher: it is the same
+    within the scatter of seeds, a hundredth of a nat higher on data of the known machine by
+    reweighted wake-sleep, and a fifth of a nat lower on average, and lower in each seed, on digits
+    by reweighted wake-sleep. A generator that learns together with independent spins ends where
     these nearly suffice: the best of them would leave two hundredths of a nat at most.
 
     On a device, what is drawn for each datum is programmed for each datum. Side by side on the

@@ -19,7 +19,7 @@ def plot_known(axis: Any, rows: list[dict[str, Any]]) -> None:
     derived = max((abs(row["slack"]) for row in rows if row["arm"] == DERIVED), default=0.0)
     _plot_points(axis, [row for row in rows if row["arm"] != DERIVED], "slack")
     least = min(row["slack_range"][0] for row in rows if row["arm"] != DERIVED)
-    axis.set(yscale="log", ylim=(least / 50, None))  # with room for the legend
+    axis.set(yscale="log", ylim=(least / 500, None))  # with room for the legend
     axis.set(xticks=sorted({row["parents"] for row in rows}), xlabel="parents of a visible spin")
     axis.set_ylabel("slack of the bound (nats)", fontsize=8)
     axis.set_title(f"known machines\n({DERIVED}: below {2 * derived:.0e})", fontsize=8)

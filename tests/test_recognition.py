@@ -8,6 +8,7 @@ from torch import nn
 
 from qahm_torch import (
     BeliefNetwork,
+    ConditionalBoltzmann,
     CouplingGraph,
     Draw,
     ExactSampler,
@@ -92,6 +93,7 @@ RECOGNITIONS = {
     "grouped": lambda: Grouped(3, (2, 2)),
     "skipping": lambda: Skipping([3, 2, 2]),
     "belief": lambda: BeliefNetwork([3, 2, 2]),
+    "boltzmann": lambda: ConditionalBoltzmann([3, 2, 2]),
 }
 
 

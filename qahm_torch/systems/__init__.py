@@ -5,6 +5,7 @@ from qahm_torch.systems.cognition import Cognition as Cognition
 from qahm_torch.systems.deep_belief import DeepBelief as DeepBelief
 from qahm_torch.systems.quale import QuALe as QuALe
 from qahm_torch.systems.quantum_gibbs import QuantumGibbs as QuantumGibbs
+from qahm_torch.systems.quantum_recognition import QuantumRecognition as QuantumRecognition
 from qahm_torch.systems.quantum_ring import QuantumRing as QuantumRing
 from qahm_torch.systems.seeds import Seeds as Seeds
 from qahm_torch.systems.semi_quantum_units import SemiQuantumUnits as SemiQuantumUnits

@@ -28,6 +28,7 @@ KINDS = ("random", "block")  # of hidden pixels
 NUM_SHOWN = 8
 # Sweeps by which the logical machine is read without a device.
 READING_SWEEPS = 100
+SHAPE, NUM_PIXELS, NUM_CLASSES = (7, 6), 42, 4
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class GrayBox(System):
         size: The number of rows and of columns of the cells of the chip.
         missing_qubits: The number of qubits that do not work.
         beta: The inverse temperature of the device.
+        num_sweeps: The number of sweeps that stand for an anneal.
         noises: The standard deviations of control errors that are drawn anew in each call, in the
             units of the chip.
         errors: Those of control errors that last.
@@ -85,6 +87,7 @@ class GrayBox(System):
     size: int = 16
     missing_qubits: int = 40
     beta: float = 3.0
+    num_sweeps: int = 100
     noises: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1)
     errors: tuple[float, ...] = (0.05,)
     reference: float = 0.02
@@ -97,8 +100,8 @@ class GrayBox(System):
     fraction: float = 0.3
     block: tuple[int, int] = (3, 4)
     num_averaged: int = 4
-    num_val: int = 60
-    num_test: int = 200
+    num_val: int = 40
+    num_test: int = 150
     num_seeds: int = 3
 
     @classmethod
@@ -134,7 +137,9 @@ class GrayBox(System):
         data = self.data(seed)
         if arm in RIVALS:
             hidden = {kind: self.hide(data, data.test, kind) for kind in KINDS}
-            rows = {k: restored_by_rival(arm, data.train, h, 4) for k, h in hidden.items()}
+            rows = {
+                k: restored_by_rival(arm, data.train, h, NUM_CLASSES) for k, h in hidden.items()
+            }
             return _scores(data.test, hidden, rows)
         torch.manual_seed(seed)
         annealer = self.annealer(device, seed) if device else None
@@ -145,7 +150,10 @@ class GrayBox(System):
             prior, told = self.train(data, case["lr"], on_device)
             if arm == PROGRAMMED and annealer is not None:
                 prior.sampler = annealer
-            return {**told, **self._tested(prior, data, annealer)}
+            told.update(self._tested(prior, data, annealer))
+            if annealer is not None and device == _noise(self.reference):
+                told.update(self._averaged(prior, data, annealer))
+        return told
 
     def data(self, seed: int) -> OptDigits42:
         r"""Returns the digits, split by a seed."""
@@ -157,10 +165,10 @@ class GrayBox(System):
         r"""Returns rows in which pixels and all class units are NaN, at the same places always."""
         generator = torch.Generator().manual_seed(data.seed)
         if kind == "random":
-            hidden = hide_pixels(rows, data.num_pixels, self.fraction, generator)
+            hidden = hide_pixels(rows, NUM_PIXELS, self.fraction, generator)
         else:
-            hidden = hide_block(rows, (7, 6), self.block, generator)
-        hidden[:, data.num_pixels :] = torch.nan
+            hidden = hide_block(rows, SHAPE, self.block, generator)
+        hidden[:, NUM_PIXELS:] = torch.nan
         return hidden
 
     def annealer(self, device: str, seed: int) -> AnnealerSampler:
@@ -170,6 +178,7 @@ class GrayBox(System):
             self.size,
             missing_qubits=self.missing_qubits,
             beta=self.beta,
+            num_sweeps=self.num_sweeps,
             chip_seed=seed,
             seed=seed,
             **self._devices()[device],
@@ -187,20 +196,21 @@ class GrayBox(System):
         else:
             prior = EmbeddedPrior.on_device(data.num_visible, annealer, num_samples=self.num_reads)
         optimizer = torch.optim.Adam(prior.parameters(), lr=lr)
-        errors: list[float] = []
-        state = prior.state_dict()
+        best, told, state = 1.0, {"validation": 1.0, "update": 0}, prior.state_dict()
         for update in range(1, self.num_updates + 1):
             optimizer.zero_grad()
             (-prior(data.train).mean()).backward()
             optimizer.step()
             if update % self.every == 0:
-                errors.append(self._validated(prior, data))
-                if errors[-1] == min(errors):
+                error = self._validated(prior, data)
+                if error < best:
+                    best, told = error, {"validation": error, "update": update}
                     state = copy.deepcopy(prior.state_dict())
         prior.load_state_dict(state)
-        # The updates ask for one programming each; validation asks for more.
-        best = min(errors)
-        return prior, {"validation": best, "update": self.every * (1 + errors.index(best))}
+        if annealer is not None:
+            # Those of validation included.
+            told["programmings_of_training"] = annealer.account.num_problems
+        return prior, told
 
     def summarize(self, results: list[dict[str, Any]]) -> Report:
         rows = []
@@ -300,19 +310,23 @@ class GrayBox(System):
         problems = annealer.account.num_problems - before
         told["programmings_of_picture"] = problems / (len(KINDS) * len(data.test))
         drawn = prior.draw()
-        annealer.programming = replace(annealer.programming, num_gauges=self.num_averaged)
-        averaged = _scores(data.test, *self._restored(prior, data, data.test))
-        told.update({f"averaged_{name}": value for name, value in averaged.items()})
         visible = prior.to_visible(drawn.spins)
         told["drawn_of_one_class"] = _agreement(visible, data)
         told["clipped"] = (drawn.info or {}).get("clipped", 0)
         if isinstance(prior, EmbeddedPrior):
-            told["programmings_of_training"] = self.num_updates
             told["num_qubits"] = prior.graph.num_spins
             told["longest_strand"] = max(map(len, prior.strands))
             told["broken"] = prior.is_broken(drawn.spins).double().mean().item()
             told["pictures"] = _pictures(data, hidden, found, visible)
         return told
+
+    def _averaged(
+        self, prior: BoltzmannPrior, data: OptDigits42, annealer: AnnealerSampler
+    ) -> dict[str, float]:
+        r"""Returns errors on test pictures where several programmings share the reads of each."""
+        annealer.programming = replace(annealer.programming, num_gauges=self.num_averaged)
+        scores = _scores(data.test, *self._restored(prior, data, data.test))
+        return {f"averaged_{name}": value for name, value in scores.items()}
 
 
 def _noise(value: float) -> str:
@@ -327,18 +341,20 @@ def _scores(rows: Tensor, hidden: dict[str, Tensor], found: dict[str, Tensor]) -
     r"""Returns how many hidden pixels are wrong, and how many classes are right."""
     scores = {}
     for kind in KINDS:
-        lost = hidden[kind][:, :42].isnan()
+        lost = hidden[kind][:, :NUM_PIXELS].isnan()
         wrong = (found[kind] > 0) != (rows > 0)
-        guess, truth = (x[:, 42:].argmax(-1) for x in (found[kind], rows))
-        scores[f"error_{kind}"] = wrong[:, :42][lost].double().mean().item()
+        guess, truth = (x[:, NUM_PIXELS:].argmax(-1) for x in (found[kind], rows))
+        scores[f"error_{kind}"] = wrong[:, :NUM_PIXELS][lost].double().mean().item()
         scores[f"accuracy_{kind}"] = (guess == truth).double().mean().item()
     return scores
 
 
 def _agreement(drawn: Tensor, data: OptDigits42) -> float:
     r"""Returns how many drawn digits are of one class, which is that of the nearest digit."""
-    nearest = data.train[nearest_neighbors(drawn[:, :42], data.train[:, :42]).index]
-    return (drawn[:, 42:] == nearest[:, 42:]).all(-1).double().mean().item()
+    nearest = data.train[
+        nearest_neighbors(drawn[:, :NUM_PIXELS], data.train[:, :NUM_PIXELS]).index
+    ]
+    return (drawn[:, NUM_PIXELS:] == nearest[:, NUM_PIXELS:]).all(-1).double().mean().item()
 
 
 def _pictures(
@@ -350,7 +366,7 @@ def _pictures(
         rows[f"{kind}: hidden"] = hidden[kind].nan_to_num(nan=0.0)
         rows[f"{kind}: restored"] = found[kind].sign()
     rows["drawn"] = drawn
-    return {name: values[:NUM_SHOWN, :42].int().tolist() for name, values in rows.items()}
+    return {name: values[:NUM_SHOWN, :NUM_PIXELS].int().tolist() for name, values in rows.items()}
 
 
 def _plot_pictures(figure: Any, pictures: dict[str, Any]) -> None:
@@ -358,7 +374,7 @@ def _plot_pictures(figure: Any, pictures: dict[str, Any]) -> None:
     for row, (name, values) in zip(axes, pictures.items(), strict=True):
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
         for axis, pixels in zip(row, values, strict=True):
-            image = torch.tensor(pixels).view(7, 6)
+            image = torch.tensor(pixels).view(SHAPE)
             axis.imshow(-image, cmap="gray", vmin=-1, vmax=1)
             axis.set(xticks=[], yticks=[])
 

@@ -46,9 +46,21 @@ class GrayBox(System):
     (`QuantumPriorLayer` on the complete graph, trained and read by Gibbs sampling), also when it
     is programmed on the device at its true temperature with strands of a set strength.
     The two trained machines have the same learning rate, data and number of updates, and both are
-    taken at the update that restored validation pictures best.
+    taken at the update that restored validation pictures best. Validation chose the learning rate
+    too, that of the device with one seed.
 
     Errors of the device are drawn anew in each call ("noise") or are the chip's own ("errors").
+
+    What is found: on a device without errors the machine restores at least as well as the logical
+    one. At the reference noise it is worse, by less than 2 % of the hidden pixels on average (by
+    more for a block in two of three seeds), and far ahead of means and naive Bayes; four
+    programmings of a picture, which share its reads, win a part back. At 0.05 it is about level
+    with naive Bayes, and at 0.1 below. Training the device as a whole pays where errors are large:
+    at 0.1 the programmed logical machine, with its temperature known, is no better than means. At
+    the reference noise the two are level, and errors that last are learned away no better than
+    noise. Five nearest neighbors are at least as good as any machine here, but for one without
+    errors, which is level with them. Of the drawn digits, seven in ten at the reference noise are
+    of one class and nearest to a training digit of it, fewer with more noise.
 
     Arguments:
         size: The number of rows and of columns of the cells of the chip.

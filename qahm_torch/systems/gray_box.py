@@ -21,14 +21,19 @@ from qahm_torch.priors import BoltzmannPrior, QuantumPriorLayer, restore
 from qahm_torch.samplers import GibbsSampler
 from qahm_torch.simulator import SimulatedAnnealer
 from qahm_torch.systems.digit_rivals import RIVALS, restored_by_rival
+from qahm_torch.systems.digit_scores import (
+    KINDS,
+    NUM_CLASSES,
+    NUM_PIXELS,
+    SHAPE,
+    restoration_scores,
+)
 from qahm_torch.systems.system import Case, Report, System
 
 LOGICAL, PROGRAMMED, WHOLE = "logical machine", "logical machine, programmed", "whole device"
-KINDS = ("random", "block")  # of hidden pixels
 NUM_SHOWN = 8
 # Sweeps by which the logical machine is read without a device.
 READING_SWEEPS = 100
-SHAPE, NUM_PIXELS, NUM_CLASSES = (7, 6), 42, 4
 
 
 @dataclass(frozen=True)
@@ -126,8 +131,9 @@ class GrayBox(System):
             num_updates=40,
             every=20,
             num_reads=100,
-            num_restoring=40,
-            num_val=20,
+            num_restoring=30,
+            num_averaged=2,
+            num_val=10,
             num_test=40,
             num_seeds=1,
         )
@@ -152,7 +158,7 @@ class GrayBox(System):
             rows = {
                 k: restored_by_rival(arm, data.train, h, NUM_CLASSES) for k, h in hidden.items()
             }
-            return _scores(data.test, hidden, rows)
+            return restoration_scores(data.test, hidden, rows)
         torch.manual_seed(seed)
         annealer = self.annealer(device, seed) if device else None
         with warnings.catch_warnings():
@@ -295,7 +301,7 @@ class GrayBox(System):
     def _validated(self, prior: BoltzmannPrior, data: OptDigits42) -> float:
         r"""Returns the error on hidden pixels of validation pictures, mean over kinds."""
         found = self._restored(prior, data, data.val)
-        scores = _scores(data.val, *found)
+        scores = restoration_scores(data.val, *found)
         return sum(float(scores[f"error_{kind}"]) for kind in KINDS) / len(KINDS)
 
     def _restored(
@@ -318,7 +324,7 @@ class GrayBox(System):
         r"""Returns errors on test pictures, and what drawing and restoring has cost."""
         before = 0 if annealer is None else annealer.account.num_problems
         hidden, found = self._restored(prior, data, data.test)
-        told: dict[str, Any] = _scores(data.test, hidden, found)
+        told: dict[str, Any] = restoration_scores(data.test, hidden, found)
         if annealer is None:
             return told
         problems = annealer.account.num_problems - before
@@ -339,7 +345,7 @@ class GrayBox(System):
     ) -> dict[str, float]:
         r"""Returns errors on test pictures where several programmings share the reads of each."""
         annealer.programming = replace(annealer.programming, num_gauges=self.num_averaged)
-        scores = _scores(data.test, *self._restored(prior, data, data.test))
+        scores = restoration_scores(data.test, *self._restored(prior, data, data.test))
         return {f"averaged_{name}": value for name, value in scores.items()}
 
 
@@ -349,18 +355,6 @@ def _noise(value: float) -> str:
 
 def _lasting(value: float) -> str:
     return f"errors {value:g}"
-
-
-def _scores(rows: Tensor, hidden: dict[str, Tensor], found: dict[str, Tensor]) -> dict[str, float]:
-    r"""Returns how many hidden pixels are wrong, and how many classes are right."""
-    scores = {}
-    for kind in KINDS:
-        lost = hidden[kind][:, :NUM_PIXELS].isnan()
-        wrong = (found[kind] > 0) != (rows > 0)
-        guess, truth = (x[:, NUM_PIXELS:].argmax(-1) for x in (found[kind], rows))
-        scores[f"error_{kind}"] = wrong[:, :NUM_PIXELS][lost].double().mean().item()
-        scores[f"accuracy_{kind}"] = (guess == truth).double().mean().item()
-    return scores
 
 
 def _agreement(drawn: Tensor, data: OptDigits42) -> float:
@@ -388,7 +382,7 @@ def _plot_pictures(figure: Any, pictures: dict[str, Any]) -> None:
     for row, (name, values) in zip(axes, pictures.items(), strict=True):
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
         for axis, pixels in zip(row, values, strict=True):
-            image = torch.tensor(pixels).view(SHAPE)
+            image = torch.tensor(pixels).view(SHAPE).numpy()
             axis.imshow(-image, cmap="gray", vmin=-1, vmax=1)
             axis.set(xticks=[], yticks=[])
 

@@ -118,3 +118,12 @@ def test_exact_sampler_draws_from_the_density_matrix(clamp):
     counts = torch.bincount(index[state_index(spins)], minlength=int(fits.sum())).to(F64)
     expected = p[fits] / p.sum() * 20_000
     assert chi2.sf(((counts - expected) ** 2 / expected).sum().item(), len(expected) - 1) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("values", "told"), [([0.5, 1.0, 0.0], "0.5"), ([2, -3, 0], "-3"), ([torch.nan, 1, 0], "nan")]
+)
+def test_a_clamp_of_other_values_is_named(values, told):
+    ising = Ising(CouplingGraph.complete(3), torch.zeros(3), torch.zeros(3))
+    with pytest.raises(ValueError, match=f"clamp holds {told}; "):
+        GibbsSampler(1).sample(ising, 2, clamp=torch.tensor(values))

@@ -231,6 +231,9 @@ class EmbeddedPrior(BoltzmannPrior):
         self._check_visible(spins)
         return spins.index_select(-1, self.strand_of.to(spins.device))
 
+    def clamp_of(self, visible: Tensor) -> Tensor:
+        return self.from_visible(visible)
+
     def to_visible(self, spins: Tensor) -> Tensor:
         r"""Returns the majority votes of the strands: (*, N) -> (*, N_visible).
 

@@ -99,6 +99,10 @@ class BoltzmannPrior(Prior):
     def from_visible(self, spins: Tensor) -> Tensor:
         r"""Returns all spins (B, N) of visible ones (B, N_visible)."""
 
+    @abstractmethod
+    def clamp_of(self, visible: Tensor) -> Tensor:
+        r"""Returns what holds visible spins: (*, N_visible) -> (*, N), 0 for spins to be free."""
+
     def log_partition(self, negative: Tensor | Samples | None = None) -> Tensor:
         r"""Returns `log_z`, a scalar, with the gradient of log Z by samples of the model.
 

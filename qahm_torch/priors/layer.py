@@ -136,6 +136,10 @@ class QuantumPriorLayer(BoltzmannPrior):
             return spins
         return spins[..., self.hidden_units.visible.to(spins.device)]
 
+    def clamp_of(self, visible: Tensor) -> Tensor:
+        self._check_visible(visible)
+        return self.hidden_units.complete(visible)
+
     @torch.no_grad()
     def from_visible(self, spins: Tensor) -> Tensor:
         r"""Returns all spins (B, N) of visible ones (B, N_visible).

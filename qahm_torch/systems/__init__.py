@@ -3,6 +3,7 @@ r"""The systems of the source paper, each composed of the parts of this package 
 from qahm_torch.systems.cases import reproduce as reproduce
 from qahm_torch.systems.cognition import Cognition as Cognition
 from qahm_torch.systems.deep_belief import DeepBelief as DeepBelief
+from qahm_torch.systems.gray_box import GrayBox as GrayBox
 from qahm_torch.systems.quale import QuALe as QuALe
 from qahm_torch.systems.quantum_gibbs import QuantumGibbs as QuantumGibbs
 from qahm_torch.systems.quantum_recognition import QuantumRecognition as QuantumRecognition

@@ -207,6 +207,10 @@ class QuantumGibbsPrior(BoltzmannPrior):
     def from_visible(self, spins: Tensor) -> Tensor:
         return spins.to(self.h)
 
+    def clamp_of(self, visible: Tensor) -> Tensor:
+        self._check_visible(visible)
+        return visible
+
     def extra_repr(self) -> str:
         return (
             f"num_spins={self.graph.num_spins}, num_edges={self.graph.num_edges}, "

@@ -1,6 +1,7 @@
 r"""The systems of the source paper, each composed of the parts of this package and measured."""
 
 from qahm_torch.systems.cases import reproduce as reproduce
+from qahm_torch.systems.circuits import Circuits as Circuits
 from qahm_torch.systems.cognition import Cognition as Cognition
 from qahm_torch.systems.deep_belief import DeepBelief as DeepBelief
 from qahm_torch.systems.gray_box import GrayBox as GrayBox

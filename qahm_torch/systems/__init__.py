@@ -2,6 +2,7 @@ r"""The systems of the source paper, each composed of the parts of this package 
 
 from qahm_torch.systems.cases import reproduce as reproduce
 from qahm_torch.systems.cognition import Cognition as Cognition
+from qahm_torch.systems.gradient_proxy import GradientProxy as GradientProxy
 from qahm_torch.systems.quale import QuALe as QuALe
 from qahm_torch.systems.quantum_ring import QuantumRing as QuantumRing
 from qahm_torch.systems.seeds import Seeds as Seeds

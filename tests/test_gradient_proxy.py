@@ -31,7 +31,7 @@ def test_lasting_errors_spoil_the_raw_gradient_and_the_rules_mend_it(report):
 
 def test_the_weight_of_the_device_is_that_of_its_reads_or_none(report):
     assert row(report, "mix", 0.0)["weight"] > 0.6
-    assert row(report, "mix", 0.4)["weight"] < 0.02
+    assert row(report, "mix", 0.4)["weight"] < 0.05
 
 
 def test_a_gray_box_is_judged_by_its_own_law(report):
@@ -53,9 +53,10 @@ def test_the_headline_is_of_the_rows(report):
 
 @pytest.fixture(scope="module")
 def chip():
-    return SmallChip(beta=3.0, strength=0.2, seed=1)
+    return SmallChip(17, beta=3.0, strength=0.2, seed=1)
 
 
+@pytest.mark.filterwarnings("ignore::qahm_torch.AnnealerWarning")
 def test_the_law_of_the_device_is_that_of_its_samples(chip):
     generator = torch.Generator().manual_seed(0)
     graph = chip.graph
@@ -75,3 +76,8 @@ def _off(machine):
 def _draws(chip, prior, states, generator):
     law = chip.law(prior).logical_log_prob(states).exp()
     return states[torch.multinomial(law, 2000, replacement=True, generator=generator)]
+
+
+def test_a_chip_that_cannot_be_enumerated_is_refused():
+    with pytest.raises(ValueError, match="num_qubits is 21"):
+        SmallChip(21, beta=3.0)

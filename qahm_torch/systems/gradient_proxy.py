@@ -62,6 +62,7 @@ class GradientProxy(System):
     other ones.
 
     Arguments:
+        num_qubits: The number of qubits of the chip in use, from 16 to 20.
         num_updates: The number of updates.
         lr: The learning rate of gradient descent.
         momentum: Its momentum.
@@ -87,6 +88,7 @@ class GradientProxy(System):
 
     title = "A proxy for the direction of the gradient"
 
+    num_qubits: int = 20
     num_updates: int = 120
     lr: float = 0.1
     momentum: float = 0.5
@@ -101,7 +103,14 @@ class GradientProxy(System):
 
     @classmethod
     def small(cls) -> GradientProxy:
-        return cls(num_updates=40, num_reads=300, strengths=(0.0, 0.4), num_lies=4, num_seeds=1)
+        return cls(
+            num_qubits=17,
+            num_updates=40,
+            num_reads=300,
+            strengths=(0.0, 0.4),
+            num_lies=4,
+            num_seeds=1,
+        )
 
     def cases(self) -> list[Case]:
         arms = [(arm, s) for s in self.strengths for arm in (*RULES, GAUGES, EMBEDDED)]
@@ -114,7 +123,7 @@ class GradientProxy(System):
 
     def run_case(self, **case: Any) -> dict[str, Any]:
         torch.manual_seed(case["seed"])
-        chip = SmallChip(self.beta, case["strength"], case["seed"])
+        chip = SmallChip(self.num_qubits, self.beta, case["strength"], case["seed"])
         with warnings.catch_warnings():
             # That the reads are not those of the model is what is measured here.
             warnings.simplefilter("ignore", AnnealerWarning)
@@ -167,7 +176,7 @@ class GradientProxy(System):
         rows = [
             self._row([r for r in results if (r["arm"], r["strength"]) == key]) for key in keys
         ]
-        chip = SmallChip(self.beta, 0.0, 0)
+        chip = SmallChip(self.num_qubits, self.beta)
         return {"best": _best(chip.graph, _pixels()), "rows": rows, "lies": self._caught(results)}
 
     def headline(self, report: Report) -> str:

@@ -19,24 +19,33 @@ from qahm_torch.annealer.placement import Placement
 from qahm_torch.ising import CouplingGraph, Ising
 from qahm_torch.simulator import SimulatedAnnealer
 
-NUM_SPINS, NUM_QUBITS = 16, 20
+NUM_SPINS, MAX_QUBITS = 16, 20
 STRAND_COUPLING = 4.0  # times beta; it breaks in 3 of 10 000 places by thermal flips alone
 
 
 class SmallChip:
-    r"""Twenty qubits of a Zephyr chip: twelve spins on one of them each, and four on two.
+    r"""A few qubits of a Zephyr chip, one for most of 16 spins and two for some of them.
 
-    The spins are those of the cell in the middle of the chip. Four of them have a qubit more,
-    which adds couplings. The law of a device with lasting errors is known, that of :math:`\beta (h
-    + \delta h)` and :math:`\beta (J + \delta J)`.
+    The spins are those of the cell in the middle of the chip. What there are more of qubits than
+    of spins lengthens strands, which adds couplings. The law of a device with lasting errors is
+    known, that of :math:`\beta (h + \delta h)` and :math:`\beta (J + \delta J)`.
 
     Arguments:
+        num_qubits: The number of qubits, from 16 to 20.
         beta: The inverse temperature, which is told.
         strength: The standard deviation of the lasting errors of fields and couplings.
         seed: Chooses the errors and the random numbers.
+
+    Raises:
+        ValueError: If the number of qubits is not from 16 to 20.
     """
 
-    def __init__(self, beta: float, strength: float, seed: int):
+    def __init__(self, num_qubits: int, beta: float, strength: float = 0.0, seed: int = 0):
+        if not NUM_SPINS <= num_qubits <= MAX_QUBITS:
+            raise ValueError(
+                f"num_qubits is {num_qubits}, but {NUM_SPINS} spins need as many, and more than"
+                f" {MAX_QUBITS} are not enumerated"
+            )
         self.beta = beta
         self.device = SimulatedAnnealer(
             *("zephyr", 1),
@@ -50,7 +59,7 @@ class SmallChip:
         by_degree = sorted(sorted(qubits), key=lambda q: -qubits.degree(q))
         cell = [(q,) for q in sorted(by_degree[:NUM_SPINS])]
         chip = AnnealerSampler(self.device).chip
-        placement = Placement((tuple(cell),)).grown(_coupled(cell, qubits), chip, NUM_QUBITS)
+        placement = Placement((tuple(cell),)).grown(_coupled(cell, qubits), chip, num_qubits)
         self.strands = placement.strands[0]
         self.graph = _coupled(self.strands, qubits)
 

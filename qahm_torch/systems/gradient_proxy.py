@@ -29,6 +29,7 @@ from qahm_torch.ising import (
 )
 from qahm_torch.priors import BoltzmannPrior, QuantumPriorLayer
 from qahm_torch.samplers import Checked, ExactSampler, Sampler, Submission, Wrapper
+from qahm_torch.systems.proxy_figure import proxy_figure
 from qahm_torch.systems.small_chip import NUM_SPINS, SmallChip
 from qahm_torch.systems.system import Case, Report, System
 
@@ -198,66 +199,7 @@ class GradientProxy(System):
         )
 
     def plot(self, report: Report) -> Figure:
-        figure = Figure(figsize=(11, 3.6), layout="constrained")
-        left, middle, right = figure.subplots(1, 3)
-        rows = {(r["arm"], r["strength"]): r for r in report["rows"]}
-        for color, arm in enumerate((*RULES, GAUGES, EMBEDDED)):
-            of = "device_nats" if arm == EMBEDDED else "nats"
-            shown = [rows[arm, s] for s in self.strengths]
-            name = f"{arm}, law of the device" if arm == EMBEDDED else arm
-            self._line(left, shown, of, f"C{color}", name, report["best"])
-        self._line(
-            *(left, [rows["raw", s] for s in self.strengths], "device_nats"),
-            *("k", "raw, law of the device", report["best"]),
-        )
-        alone = rows[REFERENCE, 0.0]["nats"] - report["best"]
-        left.axhline(alone, color="k", ls=":", lw=0.8, label=REFERENCE)
-        left.set(xlabel="strength of lasting errors", ylabel="nats above the best", yscale="log")
-        left.set_xscale("symlog", linthresh=0.05)
-        left.legend(fontsize=6)
-        self._plot_cosines(middle, report)
-        weights = [rows["mix", s]["weight_curve"] for s in self.strengths]
-        for strength, curve in zip(self.strengths, weights, strict=True):
-            right.plot(range(1, len(curve) + 1), curve, lw=0.8, label=f"errors {strength:g}")
-        right.set(xlabel="updates", ylabel="weight of the device in a mixture", ylim=(0, 1))
-        right.legend(fontsize=7)
-        return figure
-
-    def _line(
-        self, axis: Any, rows: list[dict[str, Any]], of: str, color: str, name: str, best: float
-    ) -> None:
-        axis.plot(
-            self.strengths, [r[of] - best for r in rows], "o-", ms=3, color=color, label=name
-        )
-        low, high = zip(*(r[f"{of}_range"] for r in rows), strict=True)
-        axis.fill_between(
-            self.strengths, *([x - best for x in y] for y in (low, high)), color=color, alpha=0.15
-        )
-
-    def _plot_cosines(self, axis: Any, report: Report) -> None:
-        r"""Plots the cosines of the raw gradients of one run without errors and one with most."""
-        for color, strength in enumerate((self.strengths[0], self.strengths[-1])):
-            wanted = ("raw", strength, 0)
-            (run,) = (
-                r for r in report["results"] if (r["arm"], r["strength"], r["seed"]) == wanted
-            )
-            checks = run["checks"]
-            x = [self.every * (k + 1) for k in range(len(checks))]
-            axis.plot(
-                *(x, [c["plain_cosine"] for c in checks], ".-"),
-                color=f"C{color}",
-                lw=0.8,
-                label=f"errors {strength:g}",
-            )
-            axis.fill_between(
-                *(x, [c["lower"] for c in checks], [c["upper"] for c in checks]),
-                color=f"C{color}",
-                alpha=0.2,
-                lw=0,
-            )
-        axis.axhline(0, color="k", lw=0.5)
-        axis.set(xlabel="updates", ylabel="cosine of the raw gradient, and interval")
-        axis.legend(fontsize=7)
+        return proxy_figure(report, (*RULES, GAUGES), EMBEDDED, REFERENCE)
 
     def _optimizer(self, prior: BoltzmannPrior) -> torch.optim.Optimizer:
         return torch.optim.SGD(prior.parameters(), lr=self.lr, momentum=self.momentum)

@@ -110,8 +110,8 @@ class SmallChip:
         r"""Returns the prior that the device follows when it is programmed with another one."""
         fields, couplings = self.device.control_errors
         labels = prior.graph.labels
-        pairs = [(labels[i], labels[j]) for i, j in prior.graph.edges.tolist()]
-        errors = [couplings[min(u, v), max(u, v)] for u, v in pairs]
+        both = couplings | {(v, u): error for (u, v), error in couplings.items()}
+        errors = [both[labels[i], labels[j]] for i, j in prior.graph.edges.tolist()]
         law = self.embedded(num_samples=1)
         law.h.copy_(prior.h + self.beta * torch.tensor([fields[q] for q in labels]))
         law.J.copy_(prior.J + self.beta * torch.tensor(errors))

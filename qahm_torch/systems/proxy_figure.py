@@ -27,11 +27,10 @@ def proxy_figure(report: Report, arms: Sequence[str], embedded: str, alone: str)
     left, middle, right = figure.subplots(1, 3)
     rows: Rows = {(row["arm"], row["strength"]): row for row in report["rows"]}
     strengths = report["settings"]["strengths"]
-    for color, arm in enumerate(arms):
-        _band(left, strengths, [rows[arm, s] for s in strengths], "nats", report, f"C{color}")
-    for color, arm in ((f"C{len(arms)}", embedded), ("k", arms[0])):
-        shown = [rows[arm, s] for s in strengths]
-        _band(left, strengths, shown, "device_nats", report, color)
+    drawn = [(arm, "nats", f"C{k}") for k, arm in enumerate(arms)]
+    drawn += [(embedded, "device_nats", f"C{len(arms)}"), (arms[0], "device_nats", "k")]
+    for arm, of, color in drawn:
+        _band(left, strengths, [rows[arm, s] for s in strengths], of, report, color)
     height = rows[alone, 0.0]["nats"] - report["best"]
     left.axhline(height, color="k", ls=":", lw=0.8, label=alone)
     left.set_xscale("symlog", linthresh=0.05)

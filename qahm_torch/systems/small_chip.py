@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["SmallChip"]
 
 from collections.abc import Sequence
+from typing import Any
 
 import networkx as nx
 import torch
@@ -110,7 +111,8 @@ class SmallChip:
         r"""Returns the prior that the device follows when it is programmed with another one."""
         fields, couplings = self.device.control_errors
         labels = prior.graph.labels
-        both = couplings | {(v, u): error for (u, v), error in couplings.items()}
+        both: dict[Any, float] = {(v, u): error for (u, v), error in couplings.items()}
+        both.update(couplings)
         errors = [both[labels[i], labels[j]] for i, j in prior.graph.edges.tolist()]
         law = self.embedded(num_samples=1)
         law.h.copy_(prior.h + self.beta * torch.tensor([fields[q] for q in labels]))

@@ -100,7 +100,7 @@ class GradientProxy(System):
     level: float = 1e-4
     num_lies: int = 10
     every: int = 5
-    num_seeds: int = 4
+    num_seeds: int = 3
 
     @classmethod
     def small(cls) -> GradientProxy:

@@ -62,10 +62,9 @@ class GradientProxy(System):
     other sign, or those of a model of opposite couplings. `Checked` is to find these calls and no
     other ones.
 
-    What is found: the raw gradient leads to a machine that is as wrong as the device is, the more
-    the longer its errors, while the law of the device itself becomes the best one. A gray box has
-    nothing to mend, and `EmbeddedPrior` ends where the raw gradient does, since either learns the
-    errors away. For who wants the machine that is written down: "flip" stops the machine from
+    What is found: the raw gradient leads to a machine that is as wrong as the device is, while the
+    law of the device itself becomes about the best one. A gray box has nothing to mend, and
+    `EmbeddedPrior` ends about where the raw gradient does, since either learns the errors away. For who wants the machine that is written down: "flip" stops the machine from
     running away, and stops learning where the two gradients are at right angles, far from the
     best. "signs" takes the exact signs and so comes close. "mix" leaves the device less and less
     weight. It is better than the reference alone where the device has no errors, and worse where

@@ -64,12 +64,13 @@ class GradientProxy(System):
 
     What is found: the raw gradient leads to a machine that is as wrong as the device is, while the
     law of the device itself becomes about the best one. A gray box has nothing to mend, and
-    `EmbeddedPrior` ends about where the raw gradient does, since either learns the errors away. For who wants the machine that is written down: "flip" stops the machine from
-    running away, and stops learning where the two gradients are at right angles, far from the
-    best. "signs" takes the exact signs and so comes close. "mix" leaves the device less and less
-    weight. It is better than the reference alone where the device has no errors, and worse where
-    it has some: the noise of reads averages out from update to update and the bias does not, which
-    the weight of a single call cannot know. Gauges help where errors are small.
+    `EmbeddedPrior` ends about where the raw gradient does, since either learns the errors away.
+    For who wants the machine that is written down: "flip" stops the machine from running away, and
+    stops learning where the two gradients are at right angles, far from the best. "signs" takes
+    the exact signs and so comes close. "mix" leaves the device less and less weight. It is better
+    than the reference alone where the device has no errors, and worse where it has some: the noise
+    of reads averages out from update to update and the bias does not, which the weight of a single
+    call cannot know. Gauges help where errors are small.
 
     Without errors the plain cosine falls below one half, and all verdicts are "noise only". With
     errors the raw gradient comes to rest at the wrong place, where it has no direction of its own:

@@ -36,11 +36,12 @@ def test_the_weight_of_the_device_is_that_of_its_reads_or_none(report):
 
 def test_a_gray_box_is_judged_by_its_own_law(report):
     embedded = row(report, "embedded", 0.4)
-    assert embedded["device_nats"] < report["best"] + 0.5 < embedded["nats"]
+    assert embedded["device_nats"] < report["best"] + 1
+    assert embedded["nats"] > report["best"] + 5
 
 
 def test_all_lies_are_caught_and_nothing_else(report):
-    assert report["lies"] == {"told": 8, "caught": 8, "honest": 72, "false_alarms": 0}
+    assert report["lies"] == {"told": 8, "caught": 8, "honest": 52, "false_alarms": 0}
     assert row(report, "lies, replaced", 0.0)["nats"] < row(report, "lies", 0.0)["nats"]
 
 

@@ -122,7 +122,7 @@ class GradientProxy(System):
     def small(cls) -> GradientProxy:
         return cls(
             num_qubits=17,
-            num_updates=40,
+            num_updates=30,
             num_reads=300,
             strengths=(0.0, 0.4),
             num_lies=4,

@@ -8,6 +8,7 @@ from scipy.stats import chi2
 
 from qahm_torch import (
     AnnealedSampler,
+    Checked,
     CouplingGraph,
     Darting,
     DimodSampler,
@@ -45,6 +46,8 @@ SAMPLERS = {
     "path integral": lambda: PathIntegralSampler(num_sweeps=60),
     "swept": lambda: Swept(GibbsSampler(num_sweeps=30), num_sweeps=30),
     "darting": lambda: Darting(GibbsSampler(num_sweeps=30), num_rounds=10, num_sweeps=3),
+    "checked": lambda: Checked(GibbsSampler(num_sweeps=60), ExactSampler()),
+    "replaced": lambda: Checked(GibbsSampler(num_sweeps=60), ExactSampler(), 0.5, replace=True),
     "fallback": lambda: Fallback(GibbsSampler(num_sweeps=60), ExactSampler()),
 }
 

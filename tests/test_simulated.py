@@ -8,10 +8,12 @@ import dimod
 import dimod.testing
 import numpy as np
 import pytest
+import torch
 from dimod.exceptions import BinaryQuadraticModelStructureError
 from scipy.linalg import expm
 from scipy.stats import chi2
 
+from qahm_torch import CouplingGraph, Ising, agreement, exact_moments
 from qahm_torch.simulator import SimulatedAnnealer
 
 CHIPS = {"chimera": [2, 2, 4], "pegasus": 2, "zephyr": 2}
@@ -520,3 +522,24 @@ def test_lasting_errors_stay_and_noise_does_not():
 
     assert correlation(h_error=0.3) > 0.95
     assert abs(correlation(h_noise=0.3)) < 0.6
+
+
+def test_control_errors_are_those_that_the_samples_obey():
+    device = SimulatedAnnealer(
+        "chimera", 1, beta=2.0, h_error=0.3, J_error=0.3, chip_seed=3, seed=0
+    )
+    fields, couplings = device.control_errors
+    answer = device.sample_ising(
+        dict.fromkeys(device.nodelist, 0.1),
+        dict.fromkeys(device.edgelist, -0.1),
+        num_reads=10_000,
+        auto_scale=False,
+    )
+    spins = torch.from_numpy(answer.record.sample.repeat(answer.record.num_occurrences, 0))
+    spins = spins[:, [list(answer.variables).index(q) for q in range(8)]]
+    graph = CouplingGraph(8, torch.tensor(device.edgelist))
+    h = torch.tensor([0.1 + fields[q] for q in range(8)]).double()
+    J = torch.tensor([-0.1 + couplings[c] for c in map(tuple, graph.edges.tolist())]).double()
+    assert agreement(graph, spins, exact_moments(Ising(graph, 2 * h, 2 * J))).p_value > 1e-3
+    wrong = exact_moments(Ising(graph, 2 * h, torch.full_like(J, -0.2)))
+    assert agreement(graph, spins, wrong).p_value < 1e-6

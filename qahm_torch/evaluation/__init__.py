@@ -15,6 +15,12 @@ from qahm_torch.evaluation.figures import (
     save_figure as save_figure,
 )
 from qahm_torch.evaluation.files import atomic_write as atomic_write, write_json as write_json
+from qahm_torch.evaluation.gradient_direction import (
+    GradientDirection as GradientDirection,
+    GradientRule as GradientRule,
+    corrected_moments as corrected_moments,
+    gradient_direction as gradient_direction,
+)
 from qahm_torch.evaluation.imputation import Imputation as Imputation, impute as impute
 from qahm_torch.evaluation.likelihood import (
     LogLikelihood as LogLikelihood,

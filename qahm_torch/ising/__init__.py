@@ -14,6 +14,11 @@ from qahm_torch.ising.model import (
     Moments as Moments,
     moments as moments,
 )
+from qahm_torch.ising.moment_agreement import (
+    Agreement as Agreement,
+    agreement as agreement,
+    mixed_samples as mixed_samples,
+)
 from qahm_torch.ising.samples import (
     Chains as Chains,
     SampleInfo as SampleInfo,

@@ -79,6 +79,9 @@ class SampleInfo(TypedDict, total=False):
     rejection_rates: list[float]  # of swaps between neighbors on a ladder
     position: int  # the number of recorded answers that have been used
     fallback: str  # why another sampler stood in
+    p_value: float  # of the agreement of moments with those of a reference
+    disagrees: bool  # whether that is below the level at which it was checked
+    device_weight: float  # of the samples in the best mixture with those of the reference
     answer: dict[str, Any]  # what a dimod sampler said, as it said it
     # Of a device, in its own units:
     beta: float  # inverse temperature that the model was divided by

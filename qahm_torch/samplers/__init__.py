@@ -1,6 +1,7 @@
 r"""Samplers of Ising models, and estimates of their log-partition function."""
 
 from qahm_torch.samplers.annealing import AnnealedSampler as AnnealedSampler
+from qahm_torch.samplers.checked import Checked as Checked
 from qahm_torch.samplers.darting import Darting as Darting
 from qahm_torch.samplers.dimod import DimodSampler as DimodSampler
 from qahm_torch.samplers.exact import ExactSampler as ExactSampler

@@ -192,6 +192,16 @@ class SimulatedAnnealer(Sampler, Structured):
         """
         return self._state["effective_beta"]
 
+    @property
+    def control_errors(self) -> tuple[dict[Any, float], dict[tuple[Any, Any], float]]:
+        r"""The errors that stay, of fields by qubit and of couplings by coupler.
+
+        They add to what is programmed, in its units. A real device does not tell them.
+        """
+        h, J = self._lasting_errors(np.array(self.nodelist, np.int64), self._couplers)
+        fields = dict(zip(self.nodelist, h.tolist(), strict=True))
+        return fields, dict(zip(self.edgelist, J.tolist(), strict=True))
+
     def state_dict(self) -> dict[str, float]:
         r"""Returns where the device is in its streams of random numbers and in its drift."""
         return dict(self._state)
@@ -281,15 +291,17 @@ class SimulatedAnnealer(Sampler, Structured):
         r"""Returns the problem as the chip takes it, with its errors and those of this call."""
         h = quantized(problem.h, self.properties["h_range"], self.bits)
         J = quantized(problem.J, self.properties["extended_j_range"], self.bits)
-        lasting_h, lasting_J = self._lasting_errors(problem)
+        keys = pair_keys(problem.qubits[problem.edges])
+        lasting_h, lasting_J = self._lasting_errors(problem.qubits, keys)
         h = noisy(h, self.h_noise, rng) + lasting_h
         return problem._replace(h=h, J=noisy(J, self.J_noise, rng) + lasting_J)
 
-    def _lasting_errors(self, problem: Problem) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        seed, keys = self.chip_seed, pair_keys(problem.qubits[problem.edges])
-        qubits = np.array(self.nodelist, np.int64)
-        h = lasting_errors(qubits, problem.qubits, self.h_error, 2 * seed + 1)
-        return h, lasting_errors(self._couplers, keys, self.J_error, 2 * seed + 2)
+    def _lasting_errors(
+        self, qubits: NDArray[np.int64], couplers: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        names, seed = np.array(self.nodelist, np.int64), self.chip_seed
+        h = lasting_errors(names, qubits, self.h_error, 2 * seed + 1)
+        return h, lasting_errors(self._couplers, couplers, self.J_error, 2 * seed + 2)
 
     def _ticket(
         self, problem: Problem, speed: float, seed: int | None

@@ -4,6 +4,7 @@ from qahm_torch.systems.cases import reproduce as reproduce
 from qahm_torch.systems.circuits import Circuits as Circuits
 from qahm_torch.systems.cognition import Cognition as Cognition
 from qahm_torch.systems.deep_belief import DeepBelief as DeepBelief
+from qahm_torch.systems.gradient_proxy import GradientProxy as GradientProxy
 from qahm_torch.systems.gray_box import GrayBox as GrayBox
 from qahm_torch.systems.quale import QuALe as QuALe
 from qahm_torch.systems.quantum_gibbs import QuantumGibbs as QuantumGibbs

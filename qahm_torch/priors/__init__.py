@@ -1,12 +1,3 @@
-r"""Priors, and recognitions, that are Boltzmann machines, trained through samples of them."""
-
-from qahm_torch.priors.boltzmann import BoltzmannPrior as BoltzmannPrior
-from qahm_torch.priors.conditional import ConditionalBoltzmann as ConditionalBoltzmann
-from qahm_torch.priors.layer import QuantumPriorLayer as QuantumPriorLayer
-from qahm_torch.priors.posterior import exact_posterior as exact_posterior
-from qahm_torch.priors.quantum_gibbs import QuantumGibbsPrior as QuantumGibbsPrior
-from qahm_torch.priors.restoration import restore as restore
-
 r"""Priors: Boltzmann machines, and what else has a log-probability and samples."""
 
 from qahm_torch.priors.boltzmann import BoltzmannPrior as BoltzmannPrior
@@ -16,6 +7,7 @@ from qahm_torch.priors.circuit import (
     hardware_efficient as hardware_efficient,
     trapped_ion as trapped_ion,
 )
+from qahm_torch.priors.conditional import ConditionalBoltzmann as ConditionalBoltzmann
 from qahm_torch.priors.iqp import IQPCircuit as IQPCircuit, ParityMMD as ParityMMD
 from qahm_torch.priors.layer import QuantumPriorLayer as QuantumPriorLayer
 from qahm_torch.priors.mmd import (
@@ -30,5 +22,8 @@ from qahm_torch.priors.parities import (
     product_moments as product_moments,
 )
 from qahm_torch.priors.pennylane_device import PennyLanePrior as PennyLanePrior
+from qahm_torch.priors.posterior import exact_posterior as exact_posterior
+from qahm_torch.priors.quantum_gibbs import QuantumGibbsPrior as QuantumGibbsPrior
+from qahm_torch.priors.restoration import restore as restore
 from qahm_torch.priors.semi_quantum import SemiQuantumPrior as SemiQuantumPrior
 from qahm_torch.priors.stacking import stack as stack

@@ -17,6 +17,7 @@ from qahm_torch.ising import exact_log_probs
 from qahm_torch.nn import BeliefNetwork, HelmholtzMachine
 from qahm_torch.objectives import WakeSleep
 from qahm_torch.priors import BoltzmannPrior, QuantumGibbsPrior, QuantumPriorLayer
+from qahm_torch.samplers import PathIntegralSampler
 from qahm_torch.systems.system import Case, Report, System
 
 BOUND, EXACT, LEARNED, SAMPLED = "bound", "exact", "learned", "sampled"
@@ -37,6 +38,15 @@ class QuantumGibbs(System):
     classical machine. *Machines*: a Helmholtz machine on digits whose prior is quantum with a
     learned field, classical, or without couplings, trained alike by wake-sleep.
 
+    What is found: these data say nothing of the field. Whatever it is at first, the likelihood
+    ends within a thousandth of a nat of the same value, also if it is trained on the bound, whose
+    slack grows from 0.002 nats to nearly 10: what spoils the bound is its value, and with it any
+    hope to learn the field by it. By the likelihood the field does move, from weak and from strong
+    starts towards the middle, where the likelihood is flat. The sampled gradient has no bias
+    beyond its errors, but by its noise training with a constant number of lines ends a few
+    thousandths of a nat lower. An update through world lines costs a few hundred classical ones.
+    As a prior on digits the three are level.
+
     Arguments:
         gammas: The transverse fields, at first.
         num_updates: The number of updates of a machine, by Adam on all training data.
@@ -44,7 +54,8 @@ class QuantumGibbs(System):
         num_samples: The number of free world lines of a sampled update.
         num_held: The number of training data of a sampled update.
         sizes: The numbers of spins at which the gradient is checked.
-        num_gradients: The number of sampled gradients, of 500 data and 2000 free lines each.
+        num_gradients: The number of sampled gradients, of 500 data and 1000 free lines each,
+            which are drawn anew.
         large: The number of spins of which an update is timed.
         deepest: The number of deepest units of a Helmholtz machine.
         num_machine_updates: The number of its updates, by Adam with 100 images each.
@@ -132,15 +143,18 @@ class QuantumGibbs(System):
     def plot(self, report: Report) -> Figure:
         figure = Figure(figsize=(9, 3), layout="constrained")
         axes = figure.subplots(1, 3)
-        for arm in (BOUND, EXACT, LEARNED, SAMPLED):
+        for color, arm in enumerate((BOUND, EXACT, LEARNED, SAMPLED)):
             rows = [row for row in report["fields"] if row["arm"] == arm]
-            x = [row["gamma"] for row in rows]
             label = f"trained on the {arm}" if arm == BOUND else arm
-            axes[0].semilogx(x, [row["nats"] for row in rows], "o-", ms=3, lw=1, label=label)
+            _plot_row(axes[0], rows, "nats", label, f"C{color}")
             if arm in (LEARNED, SAMPLED):
-                axes[1].loglog(x, [row["field"] for row in rows], "o-", ms=3, lw=1, label=arm)
+                _plot_row(axes[1], rows, "field", arm, f"C{color}")
             if arm == BOUND:
-                axes[2].loglog(x, [row["slack"] for row in rows], "o-", ms=3, lw=1)
+                _plot_row(axes[2], rows, "slack", arm, f"C{color}")
+        for axis in axes:
+            axis.set_xscale("log")
+        for axis in axes[1:]:
+            axis.set_yscale("log")
         axes[1].plot(self.gammas, self.gammas, "k:", lw=0.8, label="as it was")
         axes[0].set(xlabel="Gamma at first", ylabel="log-likelihood (nats)")
         axes[1].set(xlabel="Gamma at first", ylabel="Gamma after training")
@@ -180,7 +194,16 @@ class QuantumGibbs(System):
         gamma = 0.5 + torch.rand(num_spins)
         bound: BoltzmannPrior = QuantumPriorLayer(num_spins, gamma=gamma)
         exact = QuantumGibbsPrior(num_spins, gamma=gamma, exact=True)
-        lines = QuantumGibbsPrior(num_spins, gamma=gamma, exact=False, num_samples=2000)
+        # Lines that run on would make one gradient depend on the others, and their errors with it.
+        lines = QuantumGibbsPrior(
+            num_spins,
+            gamma=gamma,
+            exact=False,
+            num_samples=1000,
+            persistent=False,
+            sampler=PathIntegralSampler(200),
+            held_sampler=PathIntegralSampler(50),
+        )
         h = 0.3 * torch.randn_like(exact.h)
         J = 0.3 * torch.randn_like(exact.J)
         for prior in (bound, exact, lines):
@@ -188,7 +211,6 @@ class QuantumGibbs(System):
             prior.J.data.copy_(J)
         data = torch.randint(2, (5, num_spins)) * 2.0 - 1
         wanted, many = _gradient(exact, data), data.repeat(100, 1)
-        _gradient(lines, many)  # the first free lines are still on their way from a random start
         found = torch.stack([_gradient(lines, many) for _ in range(self.num_gradients)])
         errors = found.std(0) / self.num_gradients**0.5
         z = (found.mean(0) - wanted) / errors
@@ -238,6 +260,14 @@ class QuantumGibbs(System):
             nats = machine.log_prob(test, 500).mean().item()
         field = prior.ising().gamma
         return {"nats": nats, "field": 0.0 if field is None else field.mean().item()}
+
+
+def _plot_row(axis: Any, rows: list[Report], name: str, label: str, color: str) -> None:
+    r"""Plots means over seeds and their range, by the field at first."""
+    x = [row["gamma"] for row in rows]
+    axis.plot(x, [row[name] for row in rows], "o-", ms=3, lw=1, color=color, label=label)
+    low, high = zip(*(row[f"{name}_range"] for row in rows), strict=True)
+    axis.fill_between(x, low, high, color=color, alpha=0.2, lw=0)
 
 
 def _prior(arm: str, gamma: float, num_spins: int, num_samples: int) -> BoltzmannPrior:

@@ -23,7 +23,7 @@ from qahm_torch.priors.parities import (
 )
 from qahm_torch.priors.pennylane_device import PennyLanePrior as PennyLanePrior
 from qahm_torch.priors.posterior import exact_posterior as exact_posterior
-from qahm_torch.priors.quantum_gibbs import QuantumGibbsPrior as QuantumGibbsPrior
+from qahm_torch.priors.quantum_boltzmann import QuantumGibbsPrior as QuantumGibbsPrior
 from qahm_torch.priors.restoration import restore as restore
 from qahm_torch.priors.semi_quantum import SemiQuantumPrior as SemiQuantumPrior
 from qahm_torch.priors.stacking import stack as stack

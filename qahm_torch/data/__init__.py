@@ -7,6 +7,7 @@ from qahm_torch.data.coding import (
     grid_rows as grid_rows,
     one_hot_spins as one_hot_spins,
 )
+from qahm_torch.data.color_patches import ColorPatches as ColorPatches
 from qahm_torch.data.diabetes import Diabetes as Diabetes, hide_at_random as hide_at_random
 from qahm_torch.data.hiding import hide_block as hide_block, hide_pixels as hide_pixels
 from qahm_torch.data.loader import TensorLoader as TensorLoader

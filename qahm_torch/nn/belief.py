@@ -31,6 +31,7 @@ class BeliefNetwork(Recognition):
         layers: The modules, one per layer after the input; None for linear ones.
         output: The units of the last layer; spins by default.
         temperature: That of the relaxed spins that `rsample` draws; None for no such draws.
+        hard: Whether these are spins, whose gradient alone is relaxed (straight-through).
 
     Raises:
         ValueError: If there are fewer than two widths, another number of modules than layers, or
@@ -62,9 +63,10 @@ class BeliefNetwork(Recognition):
         layers: Sequence[nn.Module] | None = None,
         output: Units | None = None,
         temperature: float | None = None,
+        hard: bool = False,
     ):
         super().__init__(widths)
-        units: list[Units] = [Spins(width, temperature) for width in self.widths[1:]]
+        units: list[Units] = [Spins(width, temperature, hard) for width in self.widths[1:]]
         if output is not None:
             if output.num_units != self.widths[-1]:
                 raise ValueError(

@@ -5,8 +5,14 @@ from qahm_torch.nn.autoregressive import (
     CausalLinear as CausalLinear,
 )
 from qahm_torch.nn.belief import BeliefNetwork as BeliefNetwork
+from qahm_torch.nn.causal import (
+    CausalConvolutions as CausalConvolutions,
+    JointContext as JointContext,
+)
 from qahm_torch.nn.counts import PoissonUnits as PoissonUnits
+from qahm_torch.nn.discrete_vae import DiscreteVAE as DiscreteVAE
 from qahm_torch.nn.gray import ContinuousSpins as ContinuousSpins
+from qahm_torch.nn.grouped import GroupedRecognition as GroupedRecognition
 from qahm_torch.nn.levels import (
     DiscretizedLogistic as DiscretizedLogistic,
     OrdinalUnits as OrdinalUnits,

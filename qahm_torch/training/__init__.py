@@ -26,3 +26,4 @@ from qahm_torch.training.runs import (
     load_weights as load_weights,
 )
 from qahm_torch.training.sample_grid import SampleGrid as SampleGrid
+from qahm_torch.training.schedules import Scheduled as Scheduled

@@ -85,7 +85,8 @@ def _joined(context: JointContext, activations: Tensor, values: Tensor) -> Tenso
         # The values of one datum stand in many rows, and are looked at once.
         rows = values[0].reshape(-1, values.shape[-1])
     stacked = activations.reshape(-1, len(rows), width)
-    return context(stacked, context.features(rows)).reshape(activations.shape)
+    joined: Tensor = context(stacked, context.features(rows))
+    return joined.reshape(activations.shape)
 
 
 class Autoregressive(Units):

@@ -112,7 +112,7 @@ class CausalConvolutions(JointContext):
         image = activations.reshape(-1, 1, *self.shape)
         around = self.of_activations(image / 2).view(-1, *features.shape)
         t = (around + features).relu().flatten(0, 1)
-        added = self.out((t + self.between(t)).relu())
+        added: Tensor = self.out((t + self.between(t)).relu())
         return activations + self.gain * added.view(activations.shape)
 
     def extra_repr(self) -> str:

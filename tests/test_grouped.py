@@ -136,3 +136,13 @@ def test_with_a_temperature_the_log_probability_is_linear_in_between():
         torch.testing.assert_close(law.log_prob(spin), plain.log_prob(spin))
     middle = (law.log_prob(up) + 3 * law.log_prob(down)) / 4
     torch.testing.assert_close(law.log_prob(down / 2), middle)
+
+
+def test_log_probabilities_have_full_precision_under_autocast():
+    torch.manual_seed(0)
+    recognition = GroupedRecognition(5, 4, num_groups=2)
+    generator = BeliefNetwork([4, 5])
+    with torch.autocast("cpu", torch.bfloat16):
+        states, log_q = recognition.draw(torch.ones(3, 5))
+        log_p = generator.log_prob([*states, torch.ones(3, 5)])
+    assert log_q.dtype == log_p.dtype == torch.float32

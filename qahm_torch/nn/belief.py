@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from qahm_torch.nn.distributions import draw, mean_or_draw, rdraw, unit_log_prob
+from qahm_torch.nn.distributions import (
+    draw,
+    full_precision,
+    mean_or_draw,
+    rdraw,
+    unit_log_prob,
+)
 from qahm_torch.nn.recognition import Draw, Recognition
 from qahm_torch.nn.units import Spins, Units
 
@@ -174,8 +180,8 @@ class BeliefNetwork(Recognition):
 
     def activations(self, layer: int, inputs: Tensor) -> Tensor:
         r"""Returns what a layer's module makes of states (*, width) of the layer before."""
-        rows = self.layers[layer](inputs.reshape(-1, inputs.shape[-1]))
-        return cast(Tensor, rows.reshape(*inputs.shape[:-1], rows.shape[-1]))
+        rows: Tensor = self.layers[layer](inputs.reshape(-1, inputs.shape[-1]))
+        return full_precision(rows).reshape(*inputs.shape[:-1], rows.shape[-1])
 
     def extra_repr(self) -> str:
         return f"widths={list(self.widths)}"

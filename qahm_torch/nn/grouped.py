@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from qahm_torch.nn.distributions import draw, rdraw
+from qahm_torch.nn.distributions import draw, full_precision, rdraw
 from qahm_torch.nn.recognition import Draw, Recognition
 from qahm_torch.nn.units import Spins, check_positive
 
@@ -113,12 +113,12 @@ class GroupedRecognition(Recognition):
         shape = inputs.shape[:-1]
         features = self.trunk(inputs.reshape(-1, inputs.shape[-1]))
         spins: list[Tensor] = []
-        log_prob = features.new_zeros(shape)
+        log_prob = inputs.new_zeros(shape)
         for g in range(len(self.sizes)):
             hidden = self.of_data[g](features).view(*shape, -1)
             if spins:
                 hidden = hidden + self.of_earlier[g](torch.cat(spins, -1))
-            law = self.units[g](self.heads[g](hidden.relu()))
+            law = self.units[g](full_precision(self.heads[g](hidden.relu())))
             spins.append(choose(g, law))
             log_prob = log_prob + law.log_prob(spins[-1])
         return Draw([torch.cat(spins, -1)], log_prob)

@@ -20,6 +20,7 @@ from qahm_torch.nn.levels import (
 from qahm_torch.nn.machine import HelmholtzMachine as HelmholtzMachine, hide as hide
 from qahm_torch.nn.missing import Flagged as Flagged, flag_missing as flag_missing
 from qahm_torch.nn.mixed import MixedDistribution as MixedDistribution, MixedUnits as MixedUnits
+from qahm_torch.nn.mlp import NormalizedMLP as NormalizedMLP
 from qahm_torch.nn.prior import Prior as Prior
 from qahm_torch.nn.real import LogisticUnits as LogisticUnits, NormalUnits as NormalUnits
 from qahm_torch.nn.recognition import Draw as Draw, Recognition as Recognition

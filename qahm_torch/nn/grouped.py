@@ -22,13 +22,14 @@ class GroupedRecognition(Recognition):
         q(u \mid v) = \prod_{g=1}^{G} q\big(u^{(g)} \mid t(v), u^{(1)}, \dots, u^{(g-1)}\big),
 
     with a trunk t that all groups share, and for each group a layer of rectified units that sees
-    it and the earlier groups. So the posterior has correlations, and one prior is over all groups.
+    it and the earlier groups, and gives the log-odds of its spins. So the posterior has
+    correlations, and one prior is over all groups.
 
     Arguments:
         num_visible: The number of visible units.
         num_units: The number of spins.
-        trunk: The module t, from rows (B, num_visible) to rows (B, num_features); None for the
-            data itself.
+        trunk: The module t, from rows (B, num_visible) to rows (B, num_features), best with
+            outputs of a steady scale, as `NormalizedMLP` has them; None for the data itself.
         num_features: The number of features of the trunk; None for `num_visible`.
         num_groups: The number G of groups, of sizes that differ by one at most.
         num_hidden: The number of rectified units of each group.
@@ -118,7 +119,8 @@ class GroupedRecognition(Recognition):
             hidden = self.of_data[g](features).view(*shape, -1)
             if spins:
                 hidden = hidden + self.of_earlier[g](torch.cat(spins, -1))
-            law = self.units[g](full_precision(self.heads[g](hidden.relu())))
+            log_odds = full_precision(self.heads[g](hidden.relu()))
+            law = self.units[g](log_odds / 2)
             spins.append(choose(g, law))
             log_prob = log_prob + law.log_prob(spins[-1])
         return Draw([torch.cat(spins, -1)], log_prob)

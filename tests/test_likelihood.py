@@ -8,6 +8,7 @@ from qahm_torch import Concatenated, OneHot, Spins
 from qahm_torch.evaluation import (
     bits_per_dimension,
     classification_accuracy,
+    evidence_bound,
     log_likelihood,
     reconstruction_error,
 )
@@ -23,6 +24,20 @@ def test_bracket_holds_the_exact_likelihood():
     assert result.value == pytest.approx(exact.mean().item(), abs=0.01)
     assert result.stderr == pytest.approx((exact.std() / 4).item(), rel=0.05)
     assert result.num_particles == 4000
+
+
+def test_bound_is_the_sum_over_hidden_states():
+    torch.manual_seed(0)
+    machine, data = small_machine(), all_states(4)
+    machine.prior.estimate_log_z()
+    found = evidence_bound(machine, data, num_particles=3000, batch_size=5)
+    joint = joint_table(machine, data)  # (V, U), of all hidden states
+    # The gap of the bound is the divergence of q from the posterior, which is not negative.
+    assert found.value < torch.logsumexp(joint, 1).mean().item()
+    assert found.kl > 0
+    assert found.value == pytest.approx(found.reconstruction - found.kl)
+    log_w = machine.log_weights(data.repeat(2000, 1), 1)[0]
+    assert found.value == pytest.approx(log_w.mean().item(), abs=0.02)
 
 
 def test_jackknife_corrects_most_of_the_bias():

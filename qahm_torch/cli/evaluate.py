@@ -16,6 +16,7 @@ from qahm_torch.cli.arguments import Trained, anneal_prior, load_machine, parser
 from qahm_torch.evaluation import (
     bits_per_dimension,
     classification_accuracy,
+    evidence_bound,
     log_likelihood,
     nearest_neighbors,
     reconstruction_error,
@@ -77,13 +78,8 @@ def measure(trained: Trained, settings: Any) -> dict[str, Any]:
         "num_test": len(noisy),
         "prior": _prior(machine, log_z),
         "likelihood": _likelihood(trained, noisy, log_z, settings.num_particles),
-        "reconstruction_mse": {
-            f"hidden_layer_{k}": {
-                "one_draw": reconstruction_error(machine, noisy, depth=k),
-                "mean_of_16_draws": reconstruction_error(machine, noisy, depth=k, num_draws=16),
-            }
-            for k in range(1, len(machine.generator.layers) + 1)
-        },
+        "bound": evidence_bound(machine, noisy, num_particles=10)._asdict(),
+        "reconstruction_mse": _reconstruction(machine, noisy),
         "nearest_training_distance": _nearest(trained, settings.num_generated),
     }
     if machine.num_classes:
@@ -158,6 +154,19 @@ def _likelihood(
     }
     is_dequantized = levels is not None
     return {"nats": result._asdict(), "bits_per_pixel": bits, "dequantized": is_dequantized}
+
+
+def _reconstruction(machine: HelmholtzMachine, data: torch.Tensor) -> dict[str, Any] | None:
+    r"""Returns errors by hidden layer; None where units are drawn one after the other, slowly."""
+    if machine.generator.output.is_sequential:
+        return None
+    return {
+        f"hidden_layer_{k}": {
+            "one_draw": reconstruction_error(machine, data, depth=k),
+            "mean_of_16_draws": reconstruction_error(machine, data, depth=k, num_draws=16),
+        }
+        for k in range(1, len(machine.generator.layers) + 1)
+    }
 
 
 def _nearest(trained: Trained, num_generated: int) -> dict[str, float]:

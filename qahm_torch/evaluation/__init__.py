@@ -23,9 +23,11 @@ from qahm_torch.evaluation.gradient_direction import (
 )
 from qahm_torch.evaluation.imputation import Imputation as Imputation, impute as impute
 from qahm_torch.evaluation.likelihood import (
+    EvidenceBound as EvidenceBound,
     LogLikelihood as LogLikelihood,
     bits_per_dimension as bits_per_dimension,
     classification_accuracy as classification_accuracy,
+    evidence_bound as evidence_bound,
     log_likelihood as log_likelihood,
     reconstruction_error as reconstruction_error,
 )

@@ -3,9 +3,11 @@ r"""Test log-likelihood, reconstruction and classification of Helmholtz machines
 from __future__ import annotations
 
 __all__ = [
+    "EvidenceBound",
     "LogLikelihood",
     "bits_per_dimension",
     "classification_accuracy",
+    "evidence_bound",
     "log_likelihood",
     "reconstruction_error",
 ]
@@ -85,6 +87,44 @@ def log_likelihood(
         stderr=float(anchored.std() / math.sqrt(len(anchored))),
         num_particles=num_particles,
     )
+
+
+class EvidenceBound(NamedTuple):
+    r"""The evidence lower bound of data in nats, and what it is the difference of."""
+
+    value: float
+    reconstruction: float  # E_q[log p(v | u_1)]
+    kl: float  # E_q[log q(u | v) - log p(u)], by the stored log Z of a Boltzmann machine
+
+
+@torch.no_grad()
+def evidence_bound(
+    machine: HelmholtzMachine, data: Tensor, *, num_particles: int = 10, batch_size: int = 100
+) -> EvidenceBound:
+    r"""Returns the evidence lower bound, as the reconstruction less the divergence.
+
+    .. math::
+        E_q[\log p(v | u_1)] - \operatorname{KL}\big(q(u | v) \,\|\, p(u)\big),
+
+    averaged over data and hidden states that the recognition draws. The divergence tells how much
+    the hidden units are used: near 0, the visible units do without them.
+
+    Arguments:
+        machine: The machine.
+        data: Visible states of shape (B, N_visible).
+        num_particles: The number of hidden states per datum.
+        batch_size: The number of data at a time.
+    """
+    generator = machine.generator
+    totals, terms = [], []
+    for batch in torch.split(data, batch_size):
+        states, log_q = machine.infer(batch, num_particles)
+        rows = batch.expand(num_particles, *batch.shape)
+        last = generator.conditional(len(states) - 1, states[0])
+        terms.append(last.log_prob(rows).double().mean(0))
+        totals.append((machine.log_joint([rows, *states]) - log_q).double().mean(0))
+    value, reconstruction = (float(torch.cat(x).mean()) for x in (totals, terms))
+    return EvidenceBound(value, reconstruction, reconstruction - value)
 
 
 def bits_per_dimension(nats: float, num_dimensions: int, num_levels: int | None = None) -> float:

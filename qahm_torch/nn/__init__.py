@@ -5,8 +5,14 @@ from qahm_torch.nn.autoregressive import (
     CausalLinear as CausalLinear,
 )
 from qahm_torch.nn.belief import BeliefNetwork as BeliefNetwork
+from qahm_torch.nn.causal import (
+    CausalConvolutions as CausalConvolutions,
+    JointContext as JointContext,
+)
 from qahm_torch.nn.counts import PoissonUnits as PoissonUnits
+from qahm_torch.nn.discrete_vae import DiscreteVAE as DiscreteVAE
 from qahm_torch.nn.gray import ContinuousSpins as ContinuousSpins
+from qahm_torch.nn.grouped import GroupedRecognition as GroupedRecognition
 from qahm_torch.nn.levels import (
     DiscretizedLogistic as DiscretizedLogistic,
     OrdinalUnits as OrdinalUnits,
@@ -14,6 +20,7 @@ from qahm_torch.nn.levels import (
 from qahm_torch.nn.machine import HelmholtzMachine as HelmholtzMachine, hide as hide
 from qahm_torch.nn.missing import Flagged as Flagged, flag_missing as flag_missing
 from qahm_torch.nn.mixed import MixedDistribution as MixedDistribution, MixedUnits as MixedUnits
+from qahm_torch.nn.mlp import NormalizedMLP as NormalizedMLP
 from qahm_torch.nn.prior import Prior as Prior
 from qahm_torch.nn.real import LogisticUnits as LogisticUnits, NormalUnits as NormalUnits
 from qahm_torch.nn.recognition import Draw as Draw, Recognition as Recognition

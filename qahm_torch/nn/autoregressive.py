@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import linear
 
+from qahm_torch.nn.causal import JointContext
 from qahm_torch.nn.distributions import (
     LayerDistribution,
     Shape,
@@ -33,7 +34,8 @@ class AutoregressiveDistribution(LayerDistribution):
 
     Arguments:
         units: The units, independent given their activations.
-        context: The module c, from rows (B, num_units) to rows (B, num_parameters).
+        context: The module c, from rows (B, num_units) to rows (B, num_parameters), or a
+            `JointContext`.
         activations: The activations a, of shape (*, num_parameters).
     """
 
@@ -65,9 +67,26 @@ class AutoregressiveDistribution(LayerDistribution):
 
     def _given(self, values: Tensor, activations: Tensor) -> Distribution:
         r"""Returns independent units, each given the values of those before it."""
-        rows = values.to(activations.dtype).reshape(-1, values.shape[-1])
+        values = values.to(activations.dtype)
+        if isinstance(self.context, JointContext):
+            return cast(Distribution, self.units(_joined(self.context, activations, values)))
+        rows = values.reshape(-1, values.shape[-1])
         context = self.context(rows).reshape(*values.shape[:-1], activations.shape[-1])
         return cast(Distribution, self.units(activations + context))
+
+
+def _joined(context: JointContext, activations: Tensor, values: Tensor) -> Tensor:
+    r"""Returns activations (*, P) joined with what values (*, N) say."""
+    batch = torch.broadcast_shapes(activations.shape[:-1], values.shape[:-1])
+    width = activations.shape[-1]
+    activations, values = activations.expand(*batch, width), values.expand(*batch, -1)
+    rows = values.reshape(-1, values.shape[-1])
+    if values.ndim > 2 and values.stride()[0] == 0:
+        # The values of one datum stand in many rows, and are looked at once.
+        rows = values[0].reshape(-1, values.shape[-1])
+    stacked = activations.reshape(-1, len(rows), width)
+    joined: Tensor = context(stacked, context.features(rows))
+    return joined.reshape(activations.shape)
 
 
 class Autoregressive(Units):
@@ -85,7 +104,8 @@ class Autoregressive(Units):
         units: The units, independent given their activations.
         context: The module c, from rows (B, num_units) to rows (B, num_parameters). What it gives
             to the activations of a unit must depend on the units before that one only, which is
-            tried with random inputs and parameters.
+            tried with random inputs and parameters. A `JointContext` sees the activations as
+            well.
 
     Raises:
         ValueError: If the units depend on each other, or the context has another output shape, or
@@ -180,7 +200,12 @@ def _leak(units: Units, context: nn.Module) -> tuple[int, int] | None:
     num_units = units.num_units
     # Row i is for the term of unit i, so that one backward pass finds all slopes.
     seen = torch.randn(num_units, num_units, generator=generator, dtype=torch.float64)
-    activations = context(seen.requires_grad_())
+    seen.requires_grad_()
+    if isinstance(context, JointContext):
+        inputs = torch.randn(num_units, units.num_parameters, generator=generator).to(seen)
+        activations = _joined(context, inputs, seen)
+    else:
+        activations = context(seen)
     if activations.shape != (num_units, units.num_parameters):
         raise ValueError(
             f"context makes {tuple(activations.shape)} of rows {tuple(seen.shape)}, but the "

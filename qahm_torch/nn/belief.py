@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from qahm_torch.nn.distributions import draw, mean_or_draw, rdraw, unit_log_prob
+from qahm_torch.nn.distributions import (
+    draw,
+    full_precision,
+    mean_or_draw,
+    rdraw,
+    unit_log_prob,
+)
 from qahm_torch.nn.recognition import Draw, Recognition
 from qahm_torch.nn.units import Spins, Units
 
@@ -31,6 +37,7 @@ class BeliefNetwork(Recognition):
         layers: The modules, one per layer after the input; None for linear ones.
         output: The units of the last layer; spins by default.
         temperature: That of the relaxed spins that `rsample` draws; None for no such draws.
+        hard: Whether these are spins, whose gradient alone is relaxed (straight-through).
 
     Raises:
         ValueError: If there are fewer than two widths, another number of modules than layers, or
@@ -62,9 +69,10 @@ class BeliefNetwork(Recognition):
         layers: Sequence[nn.Module] | None = None,
         output: Units | None = None,
         temperature: float | None = None,
+        hard: bool = False,
     ):
         super().__init__(widths)
-        units: list[Units] = [Spins(width, temperature) for width in self.widths[1:]]
+        units: list[Units] = [Spins(width, temperature, hard) for width in self.widths[1:]]
         if output is not None:
             if output.num_units != self.widths[-1]:
                 raise ValueError(
@@ -172,8 +180,8 @@ class BeliefNetwork(Recognition):
 
     def activations(self, layer: int, inputs: Tensor) -> Tensor:
         r"""Returns what a layer's module makes of states (*, width) of the layer before."""
-        rows = self.layers[layer](inputs.reshape(-1, inputs.shape[-1]))
-        return cast(Tensor, rows.reshape(*inputs.shape[:-1], rows.shape[-1]))
+        rows: Tensor = self.layers[layer](inputs.reshape(-1, inputs.shape[-1]))
+        return full_precision(rows).reshape(*inputs.shape[:-1], rows.shape[-1])
 
     def extra_repr(self) -> str:
         return f"widths={list(self.widths)}"

@@ -8,6 +8,7 @@ __all__ = [
     "LayerDistribution",
     "SeededDistribution",
     "draw",
+    "full_precision",
     "has_independent_units",
     "logistic_like",
     "mean_or_draw",
@@ -287,6 +288,17 @@ def mean_or_draw(distribution: Distribution, generator: torch.Generator | None =
         return distribution.mean
     except NotImplementedError:
         return draw(distribution, generator)
+
+
+def full_precision(activations: Tensor) -> Tensor:
+    r"""Returns activations as they are, except that those of half precision by autocast are full.
+
+    A log-probability is a sum over many units, which half precision would blur.
+    """
+    is_half = activations.dtype in (torch.bfloat16, torch.float16)
+    if is_half and torch.is_autocast_enabled(activations.device.type):
+        return activations.float()
+    return activations
 
 
 def uniform_like(like: Tensor, generator: torch.Generator | None) -> Tensor:

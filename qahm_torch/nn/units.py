@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.nn.functional import log_softmax, logsigmoid
+from torch.nn.functional import log_softmax, logsigmoid, softplus
 
 from qahm_torch.nn.distributions import (
     IndependentUnits,
@@ -106,14 +106,19 @@ class SpinBernoulli(SeededDistribution):
 
     Given a temperature, `rsample` draws relaxed spins, of the binary concrete distribution on
     (-1, 1); their signs have the distribution above, and they tend to their signs as the
-    temperature tends to 0. The log-probability of a relaxed spin remains that of the extension:
-    it is not the density of the relaxed draws.
+    temperature tends to 0. If they are hard, they are their signs, with the gradient of the
+    relaxed ones (straight-through). The log-probability is then that of the left-hand side, which
+    is linear in between, as the energy of a Boltzmann machine is in each spin. It is not the
+    density of the relaxed draws.
 
     Arguments:
         activation: The natural parameters a, of shape (*).
         temperature: That of the relaxed draws; None for no such draws.
+        hard: Whether the relaxed draws are spins, whose gradient alone is relaxed.
 
     References:
+        | GumBolt: extending Gumbel trick to Boltzmann priors (Khoshaman & Amin, 2018)
+        | https://arxiv.org/abs/1805.07349
         | The concrete distribution: a continuous relaxation of discrete random variables
           (Maddison, Mnih, Teh, 2016)
         | https://arxiv.org/abs/1611.00712
@@ -123,9 +128,12 @@ class SpinBernoulli(SeededDistribution):
         tensor([0.0000, 0.7616])
     """
 
-    def __init__(self, activation: Tensor, temperature: float | None = None) -> None:
+    def __init__(
+        self, activation: Tensor, temperature: float | None = None, hard: bool = False
+    ) -> None:
         self.activation = activation
         self.temperature = temperature
+        self.hard = hard
         self.has_rsample = temperature is not None
         super().__init__(activation.shape)
 
@@ -138,6 +146,9 @@ class SpinBernoulli(SeededDistribution):
         return torch.cosh(self.activation).square().reciprocal()
 
     def log_prob(self, value: Tensor) -> Tensor:
+        if self.temperature is not None:
+            spins = value.to(self.activation.dtype)
+            return self.activation * (spins + 1) - softplus(2 * self.activation)
         # Doubling the values keeps one multiplication out of the backward pass.
         return logsigmoid(self.activation * (2 * value.to(self.activation.dtype)))
 
@@ -158,10 +169,14 @@ class SpinBernoulli(SeededDistribution):
         if self.temperature is None:
             return super().rsample(sample_shape, generator)
         a = self._spread(self.activation, sample_shape)
-        return torch.tanh((a + logistic_like(a, generator) / 2) / self.temperature)
+        relaxed = torch.tanh((a + logistic_like(a, generator) / 2) / self.temperature)
+        if not self.hard:
+            return relaxed
+        return relaxed + (torch.ones_like(relaxed).copysign(relaxed) - relaxed).detach()
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> SpinBernoulli:
-        return SpinBernoulli(self.activation.expand(torch.Size(batch_shape)), self.temperature)
+        activation = self.activation.expand(torch.Size(batch_shape))
+        return SpinBernoulli(activation, self.temperature, self.hard)
 
 
 class SpinOneHot(LayerDistribution):
@@ -242,6 +257,7 @@ class Spins(Units):
     Arguments:
         num_units: The number of spins.
         temperature: That of relaxed draws (see `SpinBernoulli`); None for no such draws.
+        hard: Whether these are spins, whose gradient alone is relaxed (straight-through).
 
     Raises:
         ValueError: If the number is not a positive integer, or the temperature is not positive.
@@ -260,12 +276,15 @@ class Spins(Units):
 
     temperature: float | None
 
-    def __init__(self, num_units: int, temperature: float | None = None) -> None:
+    def __init__(
+        self, num_units: int, temperature: float | None = None, hard: bool = False
+    ) -> None:
         super().__init__(num_units, num_parameters=num_units)
         self.temperature = _check_temperature(temperature)
+        self.hard = hard
 
     def _distribution(self, activations: Tensor) -> Distribution:
-        return IndependentUnits(SpinBernoulli(activations, self.temperature))
+        return IndependentUnits(SpinBernoulli(activations, self.temperature, self.hard))
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}{_shown(self.temperature)}"

@@ -1,6 +1,7 @@
 r"""Lightning modules, callbacks and runs; the only room that imports Lightning, with `data`."""
 
 import qahm_torch.data  # noqa: F401  # says in one line what a broken Lightning needs
+from qahm_torch.training.averaging import AveragedWeights as AveragedWeights
 from qahm_torch.training.callbacks import (
     ChainDiagnostics as ChainDiagnostics,
     CheckpointOnException as CheckpointOnException,
@@ -18,6 +19,7 @@ from qahm_torch.training.device_callbacks import (
 )
 from qahm_torch.training.machine_module import MachineModule as MachineModule
 from qahm_torch.training.maximum_likelihood import MaximumLikelihood as MaximumLikelihood
+from qahm_torch.training.mixing import MixingControl as MixingControl
 from qahm_torch.training.prior_module import PriorModule as PriorModule, freeze as freeze
 from qahm_torch.training.runs import (
     Run as Run,
@@ -26,3 +28,4 @@ from qahm_torch.training.runs import (
     load_weights as load_weights,
 )
 from qahm_torch.training.sample_grid import SampleGrid as SampleGrid
+from qahm_torch.training.schedules import Scheduled as Scheduled

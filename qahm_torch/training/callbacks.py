@@ -8,6 +8,7 @@ __all__ = [
     "LogPartitionMonitor",
     "TemperatureMonitor",
     "chain_traces",
+    "mixing_of",
     "record",
 ]
 
@@ -114,18 +115,8 @@ class ChainDiagnostics(pl.Callback):
 
     @torch.no_grad()
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        prior = boltzmann_of(pl_module)
-        if (trainer.current_epoch + 1) % self.every_n_epochs or prior is None:
-            return
-        if prior.sampler.is_billed or prior.chains is None:
-            return
-        with torch.random.fork_rng():
-            traces = chain_traces(prior, self.num_draws)
-        values = {
-            "prior/r_hat": _worst(split_r_hat(traces)),
-            "prior/autocorrelation_time": _worst(autocorrelation_time(traces)),
-        }
-        record(trainer, values)
+        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            record(trainer, mixing_of(boltzmann_of(pl_module), self.num_draws))
 
 
 class CheckpointOnException(pl.Callback):
@@ -143,6 +134,22 @@ class CheckpointOnException(pl.Callback):
             path = folder / "checkpoints" / "on_exception.ckpt"
             save_alone(trainer, path)
             rank_zero_info(f"saved {path}; resume with --ckpt_path {path}")
+
+
+@torch.no_grad()
+def mixing_of(prior: BoltzmannPrior | None, num_draws: int) -> dict[str, float]:
+    r"""Returns how well the chains of a prior mix, by name; nothing where there are none to ask.
+
+    A device that bills is not asked. Chains and torch's random numbers stay as they are.
+    """
+    if prior is None or prior.sampler.is_billed or prior.chains is None:
+        return {}
+    with torch.random.fork_rng():
+        traces = chain_traces(prior, num_draws)
+    return {
+        "prior/r_hat": _worst(split_r_hat(traces)),
+        "prior/autocorrelation_time": _worst(autocorrelation_time(traces)),
+    }
 
 
 @torch.no_grad()

@@ -1,0 +1,119 @@
+r"""Pixels that see those before them, by convolutions."""
+
+from __future__ import annotations
+
+__all__ = ["CausalConvolutions", "JointContext"]
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from qahm_torch.nn.units import check_positive
+
+
+class JointContext(nn.Module, ABC):
+    r"""What units before say, joined with the activations from the network in front.
+
+    The part that depends on values alone is apart, since many activations may share it: those of
+    all hidden states that are proposed for one datum.
+    """
+
+    @abstractmethod
+    def features(self, values: Tensor) -> Tensor:
+        r"""Returns what values (B, num_units) say: a tensor of B rows of any shape."""
+
+    @abstractmethod
+    def forward(self, activations: Tensor, features: Tensor) -> Tensor:
+        r"""Returns the activations (K, B, num_parameters) of the units, given features of B rows.
+
+        Those of a unit may depend on any activation, and on the values before the unit.
+        """
+
+
+class CausalConvolutions(JointContext):
+    r"""Convolutions of the pixels above and to the left, and of the activations around.
+
+    .. math::
+        a + g \, W_3 * \operatorname{relu}(t + W_2 * t), \qquad
+        t = \operatorname{relu}(W_1 * a / 2 + M * v + b),
+
+    where M sees the pixels of a datum before the one it is for, row by row, W_1 the activations
+    around it, and W_2 and W_3 are of one pixel. W_3 starts at 0, where the pixels are independent.
+
+    Arguments:
+        num_rows: The number of rows of the image.
+        num_columns: The number of its columns.
+        num_channels: The number of channels of t.
+        reach: How many rows up, and columns to each side, M sees; W_1 sees 2.
+        gain: The factor g. At 0 the pixels are independent: a context that is there from the
+            start of a training leaves hidden units unused, so that a schedule lets it in later
+            (see `qahm_torch.training.Scheduled`).
+
+    Raises:
+        ValueError: If a number is not a positive integer.
+
+    References:
+        | Pixel recurrent neural networks (van den Oord et al., 2016)
+        | https://arxiv.org/abs/1601.06759
+        | PixelVAE: a latent variable model for natural images (Gulrajani et al., 2016)
+        | https://arxiv.org/abs/1611.05013
+
+    Example:
+        >>> from qahm_torch import Autoregressive, Spins
+        >>> pixels = Autoregressive(Spins(12), CausalConvolutions(3, 4))
+        >>> pixels(torch.zeros(5, 12)).sample().shape
+        torch.Size([5, 12])
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        num_rows: int,
+        num_columns: int,
+        num_channels: int = 16,
+        reach: int = 3,
+        gain: float = 1.0,
+    ):
+        super().__init__()
+        for name, value in (
+            ("num_rows", num_rows),
+            ("num_columns", num_columns),
+            ("num_channels", num_channels),
+            ("reach", reach),
+        ):
+            check_positive(name, value)
+        self.shape = num_rows, num_columns
+        self.gain = gain
+        size = 2 * reach + 1
+        self.of_values = nn.Conv2d(1, num_channels, size, padding=reach)
+        self.of_activations = nn.Conv2d(1, num_channels, 5, padding=2, bias=False)
+        self.between = nn.Conv2d(num_channels, num_channels, 1)
+        self.out = nn.Conv2d(num_channels, 1, 1)
+        nn.init.zeros_(self.out.weight)
+        assert self.out.bias is not None
+        nn.init.zeros_(self.out.bias)
+        # In reading order, what is before the middle of the window.
+        before = torch.arange(size * size) < size * size // 2
+        self.register_buffer("mask", before.view(size, size).float(), persistent=False)
+
+    def features(self, values: Tensor) -> Tensor:
+        convolution = self.of_values
+        image = values.view(-1, 1, *self.shape)
+        weight = convolution.weight * self.mask
+        return conv2d(image, weight, convolution.bias, padding=convolution.padding)
+
+    def forward(self, activations: Tensor, features: Tensor) -> Tensor:
+        # A gain of 0 costs nothing, for the time before the context is let in.
+        if self.gain == 0:
+            return activations
+        image = activations.reshape(-1, 1, *self.shape)
+        around = self.of_activations(image / 2).view(-1, *features.shape)
+        t = (around + features).relu().flatten(0, 1)
+        added: Tensor = self.out((t + self.between(t)).relu())
+        return activations + self.gain * added.view(activations.shape)
+
+    def extra_repr(self) -> str:
+        return f"shape={self.shape}, gain={self.gain}"

@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from qahm_torch import (
+    Autoregressive,
+    BeliefNetwork,
+    CausalConvolutions,
+    HelmholtzMachine,
+    JointContext,
+    QuantumPriorLayer,
+    Spins,
+    all_states,
+)
+
+
+def pixels(num_rows=2, num_columns=4, **settings):
+    torch.manual_seed(0)
+    units = Autoregressive(Spins(8), CausalConvolutions(num_rows, num_columns, 3, **settings))
+    with torch.no_grad():
+        for parameter in units.parameters():
+            parameter.normal_(0, 0.8)
+    return units.double()
+
+
+ACTIVATIONS = torch.linspace(-1, 1, 8).double()
+
+
+def test_probabilities_add_up_to_one():
+    total = pixels()(ACTIVATIONS).log_prob(all_states(8)).logsumexp(0)
+    torch.testing.assert_close(total, torch.zeros_like(total))
+
+
+def test_pixels_see_those_before_them_and_no_other():
+    units, values = pixels(), torch.ones(1, 8).double()
+    terms = units(ACTIVATIONS).unit_log_prob(values)
+    for i in range(8):
+        turned = values.clone()
+        turned[0, i] = -1
+        changed = (units(ACTIVATIONS).unit_log_prob(turned) - terms)[0].abs() > 1e-12
+        assert not changed[:i].any()
+        assert i == 7 or changed[i + 1 :].any()
+
+
+def test_draws_have_its_law():
+    law = pixels()(ACTIVATIONS.expand(20_000, -1))
+    draws = law.sample(generator=torch.Generator().manual_seed(0))
+    found = torch.bincount(((draws > 0) * 2 ** torch.arange(8)).sum(-1), minlength=256)
+    wanted = pixels()(ACTIVATIONS).log_prob(all_states(8)).exp() * len(draws)
+    often = wanted > 5
+    statistic = ((found - wanted).square() / wanted)[often].sum()
+    assert statistic < often.sum() + 5 * (2 * often.sum()) ** 0.5
+
+
+def test_data_of_many_particles_are_looked_at_once():
+    units = pixels()
+    activations = torch.randn(6, 3, 8, generator=torch.Generator().manual_seed(1)).double()
+    values = all_states(8)[[3, 77, 200]]
+    looked = []
+    units.context.register_forward_pre_hook(lambda module, args: looked.append(len(args[1])))
+    shared = units(activations).log_prob(values.expand(6, 3, 8))
+    apart = units(activations).log_prob(values.expand(6, 3, 8).clone())
+    assert looked == [3, 18]
+    torch.testing.assert_close(shared, apart)
+
+
+def test_without_a_gain_the_pixels_are_independent():
+    closed = pixels(gain=0.0)(ACTIVATIONS)
+    torch.testing.assert_close(
+        closed.log_prob(all_states(8)), Spins(8)(ACTIVATIONS).log_prob(all_states(8))
+    )
+
+
+def test_it_starts_with_independent_pixels():
+    units = Autoregressive(Spins(8), CausalConvolutions(2, 4)).double()
+    torch.testing.assert_close(
+        units(ACTIVATIONS).log_prob(all_states(8)),
+        Spins(8)(ACTIVATIONS).log_prob(all_states(8)),
+    )
+
+
+def test_a_machine_has_it_for_an_output():
+    torch.manual_seed(0)
+    generator = BeliefNetwork([3, 8], output=Autoregressive(Spins(8), CausalConvolutions(2, 4)))
+    machine = HelmholtzMachine(BeliefNetwork([8, 3]), generator, QuantumPriorLayer(3))
+    assert machine.log_prob(torch.ones(5, 8), 10).shape == (5,)
+    assert machine.generate(4).shape == (4, 8)
+
+
+class _Ahead(JointContext):
+    def features(self, values):
+        return values
+
+    def forward(self, activations, features):
+        return activations + features.flip(-1)
+
+
+def test_a_context_that_looks_ahead_is_refused():
+    with pytest.raises(ValueError, match="context lets unit 0 depend on unit 3"):
+        Autoregressive(Spins(4), _Ahead())
+    with pytest.raises(ValueError, match="num_channels is 0"):
+        CausalConvolutions(2, 4, 0)

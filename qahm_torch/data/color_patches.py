@@ -61,7 +61,8 @@ class ColorPatches(TensorDataModule):
 
     def pictures(self, rows: Tensor) -> Tensor:
         r"""Returns rows (*, num_features) as pictures (*, side, side, 3) of values in [0, 1]."""
-        return (rows.unflatten(-1, (self.side, self.side, 3)) + 1) / 2
+        pictures: Tensor = rows.unflatten(-1, (self.side, self.side, 3))
+        return (pictures + 1) / 2
 
     def _rows(self, patches: Tensor) -> Tensor:
         rows = patches.reshape(-1, self.num_features)

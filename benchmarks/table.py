@@ -113,13 +113,14 @@ def _machines() -> list[str]:
 
 
 def _bits() -> list[str]:
-    r"""Returns a row for each report of `likelihood`, machines of bits on black and white MNIST."""
+    r"""Returns a row for each report in `likelihood`, of machines of bits on MNIST."""
     reports = sorted((FOLDER / "likelihood").glob("*.json"))
     table = [
-        "Machines of bits on MNIST at 28x28 in black and white, in nats of a test image, one run",
-        "each. The interval is that of importance sampling with so many draws and of log Z. Pixels",
-        "that see those before them do most of the work by themselves: the divergence (KL) tells how",
-        "much the bits are used. The data are a static draw of our own, not Larochelle's.",
+        "Machines of bits on MNIST at 28x28 in black and white, in nats per test image, one run",
+        "each. The interval is that of importance sampling with so many draws and of log Z.",
+        "Pixels that see those before them do most of the work by themselves: the divergence (KL)",
+        "tells how much the bits are used. The data are a static draw of our own, and not",
+        "Larochelle's.",
         "",
         "| config | bits | negative log-likelihood | draws | bound | KL | minutes |",
         "| --- " * 7 + "|",

@@ -11,6 +11,7 @@ from qahm_torch import (
     Spins,
     all_states,
 )
+from qahm_torch.nn import causal
 
 
 def pixels(num_rows=2, num_columns=4, **settings):
@@ -61,6 +62,27 @@ def test_data_of_many_particles_are_looked_at_once():
     apart = units(activations).log_prob(values.expand(6, 3, 8).clone())
     assert looked == [3, 18]
     torch.testing.assert_close(shared, apart)
+
+
+def test_images_in_chunks_are_what_they_are_at_once(monkeypatch):
+    units = pixels()
+    activations = torch.randn(6, 5, 8, generator=torch.Generator().manual_seed(1)).double()
+    values = all_states(8)[[3, 77, 200, 31, 8]].expand(6, 5, 8)
+    whole = units(activations).log_prob(values).detach()
+    for size in (1, 3, 12):
+        monkeypatch.setattr(causal, "IMAGES_PER_CHUNK", size)
+        with torch.no_grad():
+            torch.testing.assert_close(units(activations).log_prob(values), whole)
+
+
+@pytest.mark.parametrize("settings", [{}, {"reach": 1}, {"gain": 0.0}, {"gain": 0.5}])
+def test_a_pixel_alone_is_what_it_is_among_all(settings):
+    context = pixels(**settings).context
+    activations = torch.randn(7, 8, generator=torch.Generator().manual_seed(2)).double()
+    values = all_states(8)[[3, 77, 200, 31, 8, 255, 90]]
+    alone, among = context.stepwise(activations), JointContext.stepwise(context, activations)
+    for i in range(8):
+        torch.testing.assert_close(alone(i, values), among(i, values))
 
 
 def test_without_a_gain_the_pixels_are_independent():

@@ -48,6 +48,16 @@ def test_groups_depend_on_earlier_ones_only():
     assert (joint - odds[0] - odds[2]).abs() > 1e-3
 
 
+def test_a_datum_of_many_particles_is_looked_at_once():
+    network, v = grouped(trunk=nn.Linear(5, 5)), torch.randn(3, 5).double()
+    looked = []
+    network.trunk.register_forward_hook(lambda module, args, out: looked.append(len(out)))
+    (spins,), log_q = network.draw(v.expand(4, 3, 5), torch.Generator().manual_seed(1))
+    apart = network.log_prob([v.expand(4, 3, 5).clone(), spins])
+    assert looked == [3, 12]
+    torch.testing.assert_close(log_q, apart)
+
+
 def test_draws_have_its_law():
     network, v = grouped(), torch.ones(40_000, 5).double()
     (spins,), log_q = network.draw(v, torch.Generator().manual_seed(1))

@@ -2,6 +2,7 @@ import copy
 import math
 import pickle
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -342,3 +343,23 @@ def test_where_the_chains_start_is_checked():
         ValueError, match="negative is 'model', but there are 'sampler' and 'data'"
     ):
         MaximumLikelihood(QuantumPriorLayer(4), "model")
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_fused_steps_are_clipped_in_bfloat16(tmp_path, algorithm):
+    torch.manual_seed(0)
+    optimizer = partial(torch.optim.SGD, lr=1.0, fused=True)
+    module = MachineModule(small_machine(), optimizer=optimizer)
+    before = weights_of(module)
+    quiet_trainer(
+        tmp_path,
+        max_steps=1,
+        limit_val_batches=0,
+        precision="bf16-mixed",
+        gradient_clip_val=1e-3,
+        gradient_clip_algorithm=algorithm,
+    ).fit(module, digits())
+    names = [name for name, _ in module.named_parameters()]
+    steps = torch.cat([(weights_of(module)[n] - before[n]).flatten() for n in names])
+    size = steps.norm() if algorithm == "norm" else steps.abs().max()
+    torch.testing.assert_close(size, torch.tensor(1e-3), rtol=1e-3, atol=0)

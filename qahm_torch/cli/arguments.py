@@ -14,7 +14,7 @@ from qahm_torch.data import TensorDataModule
 from qahm_torch.nn import HelmholtzMachine
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.samplers import AnnealedSampler
-from qahm_torch.training import MachineModule, load_run
+from qahm_torch.training import MachineModule, keep_memory, load_run
 
 
 class Trained(NamedTuple):
@@ -44,6 +44,7 @@ def load_machine(settings: Any) -> Trained:
     Raises:
         ValueError: If the run has not trained a Helmholtz machine on one of the data modules.
     """
+    keep_memory()
     run = load_run(settings.run)
     if not isinstance(run.module, MachineModule) or not isinstance(run.data, TensorDataModule):
         raise ValueError(

@@ -12,7 +12,13 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from qahm_torch.cli.configs import with_paths
-from qahm_torch.training import CheckpointOnException, RunConfig, freeze, load_weights
+from qahm_torch.training import (
+    CheckpointOnException,
+    RunConfig,
+    freeze,
+    keep_memory,
+    load_weights,
+)
 from qahm_torch.training.processes import run_folder
 
 RUNS = "runs"
@@ -69,6 +75,7 @@ def run(arguments: list[str]) -> None:
     r"""Runs `fit`, `validate` or `test` with the rest of the command line."""
     # Saturated units have gradients too small for normal floats, with which a CPU is slow.
     torch.set_flush_denormal(True)
+    keep_memory()
     QahmCLI(
         pl.LightningModule,
         pl.LightningDataModule,

@@ -56,10 +56,25 @@ class AutoregressiveDistribution(LayerDistribution):
 
     def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
         activations = self._spread(self.activations, sample_shape)
+        if isinstance(self.context, JointContext):
+            return self._drawn(self.context, activations, generator)
         values = activations.new_zeros(*activations.shape[:-1], self.units.num_units)
         for i in range(self.units.num_units):
             values[..., i] = draw(self._given(values, activations), generator)[..., i]
         return values
+
+    def _drawn(
+        self, context: JointContext, activations: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        num_units = self.units.num_units
+        rows = activations.reshape(-1, activations.shape[-1])
+        values = rows.new_zeros(len(rows), num_units)
+        step = context.stepwise(rows)
+        joined = rows.clone()
+        for i in range(num_units):
+            joined[:, i::num_units] = step(i, values).to(joined.dtype)
+            values[:, i] = draw(self.units(joined), generator)[:, i]
+        return values.view(*activations.shape[:-1], num_units)
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> AutoregressiveDistribution:
         shape = torch.Size(batch_shape) + self.activations.shape[-1:]

@@ -5,12 +5,16 @@ from __future__ import annotations
 __all__ = ["CausalConvolutions", "JointContext"]
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, linear
 
 from qahm_torch.nn.units import check_positive
+
+# Without gradients, so many images at once: their channels fit into the cache.
+IMAGES_PER_CHUNK = 64
 
 
 class JointContext(nn.Module, ABC):
@@ -30,6 +34,22 @@ class JointContext(nn.Module, ABC):
 
         Those of a unit may depend on any activation, and on the values before the unit.
         """
+
+    def stepwise(self, activations: Tensor) -> Callable[[int, Tensor], Tensor]:
+        r"""Returns what gives the activations of one unit after the other, for drawing them.
+
+        Called with the number i of a unit and values (B, num_units), of which those before it
+        count, it returns the unit's activations, (B, num_parameters / num_units).
+
+        Arguments:
+            activations: Activations of shape (B, num_parameters).
+        """
+
+        def of(unit: int, values: Tensor) -> Tensor:
+            joined: Tensor = self(activations.unsqueeze(0), self.features(values))
+            return joined[0, :, unit :: values.shape[-1]]
+
+        return of
 
 
 class CausalConvolutions(JointContext):
@@ -95,25 +115,76 @@ class CausalConvolutions(JointContext):
         nn.init.zeros_(self.out.weight)
         assert self.out.bias is not None
         nn.init.zeros_(self.out.bias)
+        # So that the channels of a pixel are next to each other in all that is computed.
+        self.to(memory_format=torch.channels_last)
         # In reading order, what is before the middle of the window.
         before = torch.arange(size * size) < size * size // 2
         self.register_buffer("mask", before.view(size, size).float(), persistent=False)
 
     def features(self, values: Tensor) -> Tensor:
-        convolution = self.of_values
         image = values.view(-1, 1, *self.shape)
-        weight = convolution.weight * self.mask
-        return conv2d(image, weight, convolution.bias, padding=convolution.padding)
+        return conv2d(image, self._masked, self.of_values.bias, padding=self.of_values.padding)
 
     def forward(self, activations: Tensor, features: Tensor) -> Tensor:
         # A gain of 0 costs nothing, for the time before the context is let in.
         if self.gain == 0:
             return activations
-        image = activations.reshape(-1, 1, *self.shape)
-        around = self.of_activations(image / 2).view(-1, *features.shape)
+        if torch.is_grad_enabled():
+            return self._joined(activations, features)
+        columns = [
+            torch.cat([self._joined(some, part) for some in rows.split(_share(rows))])
+            for rows, part in zip(
+                activations.split(IMAGES_PER_CHUNK, 1),
+                features.split(IMAGES_PER_CHUNK),
+                strict=True,
+            )
+        ]
+        return torch.cat(columns, 1)
+
+    def stepwise(self, activations: Tensor) -> Callable[[int, Tensor], Tensor]:
+        if self.gain == 0:
+            return lambda unit, values: activations[:, unit : unit + 1]
+        around = self._around(activations).flatten(2)
+        masked, bias = self._masked, self.of_values.bias
+        between, out = self.between.weight.flatten(1), self.out.weight.flatten(1)
+        reach = masked.shape[-1] // 2
+
+        def of(unit: int, values: Tensor) -> Tensor:
+            row, column = divmod(unit, self.shape[1])
+            # The window, and as much of the weights as are within the image.
+            up, left = min(row, reach), min(column, reach)
+            right = min(self.shape[1] - 1 - column, reach)
+            window = values.view(-1, *self.shape)[
+                :, row - up : row + 1, column - left : column + right + 1
+            ]
+            weight = masked[:, 0, reach - up : reach + 1, reach - left : reach + right + 1]
+            t = (around[..., unit] + linear(window.flatten(1), weight.flatten(1), bias)).relu()
+            t = (t + linear(t, between, self.between.bias)).relu()
+            added = linear(t, out, self.out.bias)
+            return activations[:, unit : unit + 1] + self.gain * added
+
+        return of
+
+    @property
+    def _masked(self) -> Tensor:
+        return self.of_values.weight * self.mask
+
+    def _around(self, activations: Tensor) -> Tensor:
+        r"""Returns what rows of activations say of the pixels around, (B, channels, H, W)."""
+        image = activations.reshape(-1, 1, *self.shape) / 2
+        around: Tensor = self.of_activations(image)
+        return around
+
+    def _joined(self, activations: Tensor, features: Tensor) -> Tensor:
+        around = self._around(activations).unflatten(0, (-1, len(features)))
         t = (around + features).relu().flatten(0, 1)
         added: Tensor = self.out((t + self.between(t)).relu())
-        return activations + self.gain * added.view(activations.shape)
+        return activations + self.gain * added.reshape(activations.shape)
 
     def extra_repr(self) -> str:
         return f"shape={self.shape}, gain={self.gain}"
+
+
+def _share(rows: Tensor) -> int:
+    r"""Returns how many particles (K, B, *) make a chunk."""
+    return max(1, IMAGES_PER_CHUNK // max(1, rows.shape[1]))

@@ -112,11 +112,14 @@ class GroupedRecognition(Recognition):
 
     def _run(self, inputs: Tensor, choose: Callable[[int, Distribution], Tensor]) -> Draw:
         shape = inputs.shape[:-1]
+        if inputs.ndim > 2 and inputs.stride(0) == 0:
+            # One datum stands in many rows, of its particles, and is looked at once.
+            inputs = inputs[0]
         features = self.trunk(inputs.reshape(-1, inputs.shape[-1]))
         spins: list[Tensor] = []
         log_prob = inputs.new_zeros(shape)
         for g in range(len(self.sizes)):
-            hidden = self.of_data[g](features).view(*shape, -1)
+            hidden = self.of_data[g](features).view(*inputs.shape[:-1], -1).expand(*shape, -1)
             if spins:
                 hidden = hidden + self.of_earlier[g](torch.cat(spins, -1))
             log_odds = full_precision(self.heads[g](hidden.relu()))

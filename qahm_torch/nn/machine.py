@@ -20,8 +20,8 @@ from qahm_torch.nn.prior import Prior
 from qahm_torch.nn.recognition import Draw, Recognition
 from qahm_torch.nn.units import Concatenated, OneHot, Units
 
-# Importance sampling is cut into pieces of about so many rows, which fit into the cache.
-ROWS_PER_CHUNK = 20_000
+# Importance sampling is cut into pieces of about so many visible units, which fit into the cache.
+UNITS_PER_CHUNK = 4_000_000
 
 
 class HelmholtzMachine(AtomicLoading):
@@ -153,7 +153,7 @@ class HelmholtzMachine(AtomicLoading):
         """
         if num_particles < 1:
             raise ValueError(f"num_particles is {num_particles}, but at least 1 is needed")
-        chunk = max(1, ROWS_PER_CHUNK // max(1, visible[..., 0].numel()))
+        chunk = max(1, UNITS_PER_CHUNK // max(1, visible.numel()))
         sizes = [min(chunk, num_particles - k) for k in range(0, num_particles, chunk)]
         totals = [self._log_sum_weights(visible, size, generator) for size in sizes]
         return torch.stack(totals).logsumexp(0) - math.log(num_particles)

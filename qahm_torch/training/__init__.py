@@ -1,6 +1,7 @@
 r"""Lightning modules, callbacks and runs; the only room that imports Lightning, with `data`."""
 
 import qahm_torch.data  # noqa: F401  # says in one line what a broken Lightning needs
+from qahm_torch.training.allocator import keep_memory as keep_memory
 from qahm_torch.training.averaging import AveragedWeights as AveragedWeights
 from qahm_torch.training.callbacks import (
     ChainDiagnostics as ChainDiagnostics,

@@ -11,8 +11,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from pytorch_lightning.utilities import GradClipAlgorithmType, rank_zero_warn
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from qahm_torch.ising import Chains, Samples
 from qahm_torch.nn import Prior
@@ -93,6 +95,23 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         if self.lr_scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        plugin = self.trainer.precision_plugin
+        if not (isinstance(plugin, MixedPrecision) and plugin.scaler is None):
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+            return
+        # Lightning refuses fused optimizers here, which take scaled gradients back to their size
+        # only in their step. In bfloat16 nothing is scaled.
+        norm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+        Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0.0, norm)
 
     def anchor_log_z(self) -> dict[str, float]:
         r"""Estimates log Z of a Boltzmann machine, and returns what is to be logged of it.

@@ -26,13 +26,15 @@ def pixels(num_rows=2, num_columns=4, **settings):
 ACTIVATIONS = torch.linspace(-1, 1, 8).double()
 
 
-def test_probabilities_add_up_to_one():
-    total = pixels()(ACTIVATIONS).log_prob(all_states(8)).logsumexp(0)
+@pytest.mark.parametrize("num_blocks", [0, 2])
+def test_probabilities_add_up_to_one(num_blocks):
+    total = pixels(num_blocks=num_blocks)(ACTIVATIONS).log_prob(all_states(8)).logsumexp(0)
     torch.testing.assert_close(total, torch.zeros_like(total))
 
 
-def test_pixels_see_those_before_them_and_no_other():
-    units, values = pixels(), torch.ones(1, 8).double()
+@pytest.mark.parametrize("num_blocks", [0, 2])
+def test_pixels_see_those_before_them_and_no_other(num_blocks):
+    units, values = pixels(num_blocks=num_blocks), torch.ones(1, 8).double()
     terms = units(ACTIVATIONS).unit_log_prob(values)
     for i in range(8):
         turned = values.clone()
@@ -75,7 +77,7 @@ def test_images_in_chunks_are_what_they_are_at_once(monkeypatch):
             torch.testing.assert_close(units(activations).log_prob(values), whole)
 
 
-@pytest.mark.parametrize("settings", [{}, {"reach": 1}, {"gain": 0.0}, {"gain": 0.5}])
+@pytest.mark.parametrize("settings", [{}, {"reach": 1}, {"gain": 0.0}, {"gain": 0.5}, {"num_blocks": 2}])
 def test_a_pixel_alone_is_what_it_is_among_all(settings):
     context = pixels(**settings).context
     activations = torch.randn(7, 8, generator=torch.Generator().manual_seed(2)).double()
@@ -121,3 +123,16 @@ def test_a_context_that_looks_ahead_is_refused():
         Autoregressive(Spins(4), _Ahead())
     with pytest.raises(ValueError, match="num_channels is 0"):
         CausalConvolutions(2, 4, 0)
+    with pytest.raises(ValueError, match="num_blocks is -1"):
+        CausalConvolutions(2, 4, num_blocks=-1)
+
+
+def test_blocks_see_farther():
+    def reach_of(num_blocks):
+        torch.manual_seed(0)
+        context = CausalConvolutions(8, 3, reach=1, num_blocks=num_blocks)
+        values = torch.zeros(1, 24, requires_grad=True)
+        context.features(values)[0, :, -1, 1].sum().backward()
+        return len(values.grad.view(8, 3).abs().sum(1).nonzero())
+
+    assert [reach_of(n) for n in (0, 1, 3)] == [2, 3, 5]

@@ -61,6 +61,8 @@ class CausalConvolutions(JointContext):
 
     where M sees the pixels of a datum before the one it is for, row by row, W_1 the activations
     around it, and W_2 and W_3 are of one pixel. W_3 starts at 0, where the pixels are independent.
+    With `num_blocks`, as many residual blocks of masked convolutions follow M and see farther:
+    they are of the datum alone, so that its particles share what they cost.
 
     Arguments:
         num_rows: The number of rows of the image.
@@ -70,9 +72,10 @@ class CausalConvolutions(JointContext):
         gain: The factor g. At 0 the pixels are independent: a context that is there from the
             start of a training leaves hidden units unused, so that a schedule lets it in later
             (see `qahm_torch.training.Scheduled`).
+        num_blocks: The number of residual blocks. Without them a draw is by windows, and fast.
 
     Raises:
-        ValueError: If a number is not a positive integer.
+        ValueError: If a number is not a positive integer, or that of blocks negative.
 
     References:
         | Pixel recurrent neural networks (van den Oord et al., 2016)
@@ -96,6 +99,7 @@ class CausalConvolutions(JointContext):
         num_channels: int = 16,
         reach: int = 3,
         gain: float = 1.0,
+        num_blocks: int = 0,
     ):
         super().__init__()
         for name, value in (
@@ -105,11 +109,14 @@ class CausalConvolutions(JointContext):
             ("reach", reach),
         ):
             check_positive(name, value)
+        if num_blocks < 0:
+            raise ValueError(f"num_blocks is {num_blocks}, but there are 0 or more")
         self.shape = num_rows, num_columns
         self.gain = gain
         size = 2 * reach + 1
         self.of_values = nn.Conv2d(1, num_channels, size, padding=reach)
         self.of_activations = nn.Conv2d(1, num_channels, 5, padding=2, bias=False)
+        self.blocks = nn.Sequential(*(_CausalBlock(num_channels) for _ in range(num_blocks)))
         self.between = nn.Conv2d(num_channels, num_channels, 1)
         self.out = nn.Conv2d(num_channels, 1, 1)
         nn.init.zeros_(self.out.weight)
@@ -117,13 +124,15 @@ class CausalConvolutions(JointContext):
         nn.init.zeros_(self.out.bias)
         # So that the channels of a pixel are next to each other in all that is computed.
         self.to(memory_format=torch.channels_last)
-        # In reading order, what is before the middle of the window.
-        before = torch.arange(size * size) < size * size // 2
-        self.register_buffer("mask", before.view(size, size).float(), persistent=False)
+        self.register_buffer("mask", _mask(size, size * size // 2), persistent=False)
 
     def features(self, values: Tensor) -> Tensor:
         image = values.view(-1, 1, *self.shape)
-        return conv2d(image, self._masked, self.of_values.bias, padding=self.of_values.padding)
+        of_values = self.of_values
+        seen: Tensor = self.blocks(
+            conv2d(image, self._masked, of_values.bias, padding=of_values.padding)
+        )
+        return seen
 
     def forward(self, activations: Tensor, features: Tensor) -> Tensor:
         # A gain of 0 costs nothing, for the time before the context is let in.
@@ -144,6 +153,8 @@ class CausalConvolutions(JointContext):
     def stepwise(self, activations: Tensor) -> Callable[[int, Tensor], Tensor]:
         if self.gain == 0:
             return lambda unit, values: activations[:, unit : unit + 1]
+        if len(self.blocks):
+            return super().stepwise(activations)
         around = self._around(activations).flatten(2)
         masked, bias = self._masked, self.of_values.bias
         between, out = self.between.weight.flatten(1), self.out.weight.flatten(1)
@@ -183,6 +194,35 @@ class CausalConvolutions(JointContext):
 
     def extra_repr(self) -> str:
         return f"shape={self.shape}, gain={self.gain}"
+
+
+class _CausalBlock(nn.Module):
+    r"""A residual block that sees 3x3 pixels, up to and with the one it is for.
+
+    .. math::
+        t + W_b * \operatorname{relu}(M * \operatorname{relu}(W_a * \operatorname{relu}(t)))
+    """
+
+    mask: Tensor
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        half = max(1, num_channels // 2)
+        self.before = nn.Conv2d(num_channels, half, 1)
+        self.around = nn.Conv2d(half, half, 3, padding=1)
+        self.after = nn.Conv2d(half, num_channels, 1)
+        self.register_buffer("mask", _mask(3, 5), persistent=False)
+
+    def forward(self, t: Tensor) -> Tensor:
+        inner = self.before(t.relu()).relu()
+        inner = conv2d(inner, self.around.weight * self.mask, self.around.bias, padding=1)
+        out: Tensor = t + self.after(inner.relu())
+        return out
+
+
+def _mask(size: int, num_seen: int) -> Tensor:
+    r"""Returns a window in which the first so many pixels, in reading order, are 1."""
+    return (torch.arange(size * size) < num_seen).view(size, size).float()
 
 
 def _share(rows: Tensor) -> int:

@@ -6,6 +6,10 @@ r"""What an update costs: the Boltzmann prior's share of it, and an epoch of MNI
   two Gibbs sweeps, against the same step with a factorial prior. The steps of the two machines
   alternate, so that both see the same machine load; what is reported is the median time of each
   and the ratio of the medians.
+- The step of a discrete variational autoencoder and that of dwave-pytorch-plugin, the same work
+  in turns (see autoencoders.py).
+- The step of configs/mnist28_causal.yaml in bfloat16, the share of its negative phase, and what a
+  particle costs in evaluation.
 - Epochs of configs/mnist16.yaml by wake-sleep at batch 100, as `qahm fit` runs them, with the
   number of dreams of the config and with one per datum, and with losses compiled by torch or not.
   They need MNIST, in the folder of QAHM_DATA, and are left out where it is not.
@@ -25,12 +29,16 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from autoencoders import steps
 
 import qahm_torch as qt
 from qahm_torch.cli.fit import QahmCLI
 from qahm_torch.evaluation import write_json
+from qahm_torch.training import keep_memory
 
-CONFIG = Path(__file__).parents[1] / "configs" / "mnist16.yaml"
+CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIG, CAUSAL = CONFIGS / "mnist16.yaml", CONFIGS / "mnist28_causal.yaml"
+NUM_PARTICLES = 200
 EPOCHS = 4  # the first of which also compiles
 # That of the configuration's warm-up, alone.
 OBJECTIVE = json.dumps(
@@ -44,10 +52,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--batch_size", type=int, default=1000)
     settings = parser.parse_args(arguments)
+    keep_memory()  # as the command does
     report = {
         "threads": torch.get_num_threads(),
         "repeats": settings.repeats,
         **prior_share(settings.repeats, settings.batch_size),
+        "autoencoders": autoencoders(settings.repeats),
+        "convolutional": convolutional(settings.repeats),
         "epochs": epochs(),
     }
     write_json(settings.output, report)
@@ -57,10 +68,18 @@ def main(arguments: list[str] | None = None) -> None:
 def prior_share(repeats: int, batch_size: int) -> dict[str, Any]:
     r"""Returns the median times of the step with each prior, and their ratio."""
     torch.manual_seed(0)
-    steps = {
-        "factorial": step_of(qt.CouplingGraph(60, []), batch_size),
-        "complete": step_of(qt.CouplingGraph.complete(60), batch_size),
-    }
+    times = medians(
+        {
+            "factorial": step_of(qt.CouplingGraph(60, []), batch_size),
+            "complete": step_of(qt.CouplingGraph.complete(60), batch_size),
+        },
+        repeats,
+    )
+    return {"milliseconds": times, "ratio": times["complete"] / times["factorial"]}
+
+
+def medians(steps: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    r"""Returns median times in milliseconds of steps that alternate, and so share the load."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(repeats + 5):
         for name, step in steps.items():
@@ -68,8 +87,46 @@ def prior_share(repeats: int, batch_size: int) -> dict[str, Any]:
             step()
             if repeat >= 5:
                 times[name].append(1000 * (time.perf_counter() - start))
-    medians = {name: median(values) for name, values in times.items()}
-    return {"milliseconds": medians, "ratio": medians["complete"] / medians["factorial"]}
+    return {name: median(values) for name, values in times.items()}
+
+
+def autoencoders(repeats: int) -> dict[str, Any]:
+    r"""Returns the median times of a step of each autoencoder that is installed, and the ratio."""
+    torch.manual_seed(0)
+    times = medians(steps(), repeats)
+    ours = times["ours"]
+    return {"milliseconds": times, "ratios": {name: t / ours for name, t in times.items()}}
+
+
+def convolutional(repeats: int) -> dict[str, Any]:
+    r"""Returns what a step of configs/mnist28_causal.yaml takes, and a particle in evaluation."""
+    torch.manual_seed(0)
+    module = _command_line(CAUSAL, {}).model
+    module.machine.generator.output.context.gain = 1.0
+    optimizer = torch.optim.Adam(module.machine.parameters(), lr=1e-3, fused=True)
+    batch = (torch.rand(100, 784) < 0.2).float() * 2 - 1
+
+    def step() -> None:
+        negative = module.prior.draw()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = module.objective(module.machine, batch, negative)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def evaluate() -> None:
+        with torch.no_grad():
+            module.machine.log_prob(batch, NUM_PARTICLES)
+
+    times = medians({"step": step, "negative": lambda: module.prior.draw()}, repeats)
+    module.eval()
+    particle = medians({"evaluation": evaluate}, 5)["evaluation"] / (len(batch) * NUM_PARTICLES)
+    return {
+        "milliseconds": times,
+        "negative_share": times["negative"] / times["step"],
+        "microseconds_per_particle": 1000 * particle,
+        "minutes_of_10000_images_by_1000_draws": particle * 1e7 / 60_000,
+    }
 
 
 def step_of(graph: qt.CouplingGraph, batch_size: int) -> Callable[[], None]:
@@ -130,20 +187,24 @@ def _trainer_run(clock: pl.Callback, compiled: bool, dreams: int) -> None:
         "trainer.enable_progress_bar": "false",
         "trainer.enable_model_summary": "false",
     }
-    options = [f"--{name}={value}" for name, value in settings.items()]
     with tempfile.TemporaryDirectory() as folder:
-        cli = QahmCLI(
-            pl.LightningModule,
-            pl.LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            save_config_callback=None,
-            args=["--config", str(CONFIG), *options, f"--trainer.default_root_dir={folder}"],
-            run=False,
-        )
+        settings["trainer.default_root_dir"] = folder
+        cli = _command_line(CONFIG, settings)
         cli.trainer.callbacks.append(clock)
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+
+
+def _command_line(config: Path, settings: dict[str, Any]) -> QahmCLI:
+    return QahmCLI(
+        pl.LightningModule,
+        pl.LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        save_config_callback=None,
+        args=["--config", str(config), *(f"--{name}={value}" for name, value in settings.items())],
+        run=False,
+    )
 
 
 class _Clock(pl.Callback):

@@ -77,7 +77,9 @@ def test_images_in_chunks_are_what_they_are_at_once(monkeypatch):
             torch.testing.assert_close(units(activations).log_prob(values), whole)
 
 
-@pytest.mark.parametrize("settings", [{}, {"reach": 1}, {"gain": 0.0}, {"gain": 0.5}, {"num_blocks": 2}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"reach": 1}, {"gain": 0.0}, {"gain": 0.5}, {"num_blocks": 2}]
+)
 def test_a_pixel_alone_is_what_it_is_among_all(settings):
     context = pixels(**settings).context
     activations = torch.randn(7, 8, generator=torch.Generator().manual_seed(2)).double()

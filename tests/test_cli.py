@@ -170,6 +170,24 @@ def test_shipped_configs_parse(path, tmp_path, capsys, monkeypatch):
     assert "class_path" in capsys.readouterr().out
 
 
+def test_the_number_of_threads_is_a_setting(tmp_path, capsys, monkeypatch):
+    config = small_config()
+    config["trainer"]["max_epochs"] = 1
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        fit(tmp_path, {**config, "num_threads": None})
+        assert torch.get_num_threads() == 2
+        fit(tmp_path, {**config, "num_threads": 1})
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    monkeypatch.chdir(tmp_path)
+    path = write_config(tmp_path, config)
+    assert qahm("fit", "--config", path, "--num_threads", "0") == 1
+    assert "num_threads" in capsys.readouterr().err
+
+
 def test_finetuning_starts_from_the_weights_of_a_run(fitted, tmp_path):
     config = small_config(num_samples=20)
     prior = config["model"]["init_args"]["machine"]["init_args"]["prior"]["init_args"]

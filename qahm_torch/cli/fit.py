@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from jsonargparse.typing import PositiveInt
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
@@ -32,6 +33,13 @@ class QahmCLI(LightningCLI):
             "--name", type=str, default="run", help="The run folder is runs/NAME/version_N."
         )
         parser.add_argument(
+            "--num_threads",
+            type=PositiveInt | None,
+            default=None,
+            help="The number of threads of the processor; null for torch's own choice. Small "
+            "networks are trained fastest by 1: others would wait for each other.",
+        )
+        parser.add_argument(
             "--finetune",
             type=str | None,
             default=None,
@@ -48,6 +56,11 @@ class QahmCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(with_paths(args))
+
+    def before_instantiate_classes(self) -> None:
+        num_threads = self._get(self.config, "num_threads")
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         if self._get(self.config_init, "trainer.logger") is None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         data as data,
         device as device,
         evaluation as evaluation,
+        pretrained as pretrained,
         systems as systems,
         testing as testing,
         training as training,
@@ -32,7 +33,7 @@ __version__ = "0.2.0"
 
 # From what loads at once to what takes a second.
 _FACES = ("ising", "nn", "samplers", "priors", "objectives", "device", "annealer", "simulator")
-_ROOMS = (*_FACES, "cognition", "data", "evaluation", "systems", "testing", "training")
+_ROOMS = (*_FACES, "cognition", "data", "evaluation", "pretrained", "systems", "testing", "training")
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ commands:
   test       test a model, as fit takes it         qahm test --config ... --ckpt_path ...
   generate   draw dreams of a trained machine      qahm generate runs/digits
   evaluate   measure a trained machine, as JSON    qahm evaluate runs/digits
+  export     write a file and a card of a machine  qahm export runs/digits
   report     draw a trained machine's figures      qahm report runs/digits
   device     what fits on a chip, and what it costs qahm device --num_spins [60]
   reproduce  measure a system of the source paper  qahm reproduce --config seeds
@@ -35,6 +36,7 @@ COMMANDS = {
     "generate": "generate",
     "evaluate": "evaluate",
     "report": "report",
+    "export": "export",
     "device": "device",
     "reproduce": "reproduce",
 }

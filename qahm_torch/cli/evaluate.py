@@ -83,11 +83,23 @@ def measure(trained: Trained, settings: Any) -> dict[str, Any]:
         "nearest_training_distance": _nearest(trained, settings.num_generated),
     }
     if machine.num_classes:
-        report["classification_accuracy"] = {
-            "importance_weighted": classification_accuracy(machine, noisy, rule="classify"),
-            "read_out": classification_accuracy(machine, noisy, rule="read_out"),
+        report["classification_accuracy"] = _accuracy(machine, noisy)
+        # By which settings are chosen, so that the number above is of data not looked at before.
+        held_out = list(data.val_dataloader())
+        report["validation"] = {
+            "num": sum(len(batch) for batch in held_out),
+            "classification_accuracy": _accuracy(machine, torch.cat(held_out))
+            if held_out
+            else None,
         }
     return {**report, "seconds": time.perf_counter() - start}
+
+
+def _accuracy(machine: HelmholtzMachine, data: torch.Tensor) -> dict[str, float]:
+    return {
+        "importance_weighted": classification_accuracy(machine, data, rule="classify"),
+        "read_out": classification_accuracy(machine, data, rule="read_out"),
+    }
 
 
 def _estimate_log_z(machine: HelmholtzMachine, settings: Any) -> LogZ | None:

@@ -192,6 +192,8 @@ class CausalLinear(nn.Module):
         super().__init__()
         check_positive("num_units", num_units)
         check_positive("num_per_unit", num_per_unit)
+        self.num_units = num_units
+        self.num_per_unit = num_per_unit
         mask = torch.ones(num_units, num_units).tril(-1).repeat(num_per_unit, 1)
         self.weight = nn.Parameter(torch.zeros_like(mask))
         self.register_buffer("mask", mask, persistent=False)
@@ -201,8 +203,7 @@ class CausalLinear(nn.Module):
         return linear(values, self.weight * self.mask)
 
     def extra_repr(self) -> str:
-        num_units = self.mask.shape[1]
-        return f"num_units={num_units}, num_per_unit={self.mask.shape[0] // num_units}"
+        return f"num_units={self.num_units}, num_per_unit={self.num_per_unit}"
 
 
 @torch.enable_grad()

@@ -95,6 +95,18 @@ class BeliefNetwork(Recognition):
         r"""The units of the last layer."""
         return cast(Units, self.units[-1])
 
+    @property
+    def temperature(self) -> float | None:
+        r"""The temperature of relaxed spins, or None."""
+        first = self.units[0]
+        return first.temperature if isinstance(first, Spins) else None
+
+    @property
+    def hard(self) -> bool:
+        r"""Whether relaxed draws are spins, whose gradient alone is relaxed."""
+        first = self.units[0]
+        return isinstance(first, Spins) and first.hard
+
     @torch.no_grad()
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
         r"""Returns a state (*, width) of each layer after the input, given inputs (*, width_0)."""

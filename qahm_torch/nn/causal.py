@@ -111,7 +111,10 @@ class CausalConvolutions(JointContext):
             check_positive(name, value)
         if num_blocks < 0:
             raise ValueError(f"num_blocks is {num_blocks}, but there are 0 or more")
-        self.shape = num_rows, num_columns
+        self.num_rows, self.num_columns = self.shape = num_rows, num_columns
+        self.num_channels = num_channels
+        self.reach = reach
+        self.num_blocks = num_blocks
         self.gain = gain
         size = 2 * reach + 1
         self.of_values = nn.Conv2d(1, num_channels, size, padding=reach)

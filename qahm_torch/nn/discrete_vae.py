@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["DiscreteVAE"]
 
+from typing import cast
+
 from torch import nn
 
 from qahm_torch.nn.belief import BeliefNetwork
@@ -67,3 +69,32 @@ class DiscreteVAE(HelmholtzMachine):
         recognition = BeliefNetwork(widths, layers=[encoder], temperature=temperature, hard=hard)
         generator = BeliefNetwork(widths[::-1], layers=[decoder], output=output)
         super().__init__(recognition, generator, prior)
+
+    @property
+    def encoder(self) -> nn.Module:
+        r"""The module from data to half the log-odds of the spins."""
+        return cast(BeliefNetwork, self.recognition).layers[0]
+
+    @property
+    def decoder(self) -> nn.Module:
+        r"""The module from spins to the parameters of the visible units."""
+        return self.generator.layers[0]
+
+    @property
+    def num_visible(self) -> int:
+        return self.generator.widths[-1]
+
+    @property
+    def output(self) -> Units:
+        r"""The visible units."""
+        return self.generator.output
+
+    @property
+    def temperature(self) -> float | None:
+        r"""The temperature of relaxed spins."""
+        return cast(BeliefNetwork, self.recognition).temperature
+
+    @property
+    def hard(self) -> bool:
+        r"""Whether relaxed draws are spins, whose gradient alone is relaxed."""
+        return cast(BeliefNetwork, self.recognition).hard

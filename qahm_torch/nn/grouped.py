@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["GroupedRecognition"]
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,11 @@ class GroupedRecognition(Recognition):
             raise ValueError(
                 f"num_groups is {num_groups}, but there are only {num_units} spins for them"
             )
+        self.num_visible = num_visible
+        self.num_units = num_units
+        self.num_features = num_features
+        self.num_groups = num_groups
+        self.num_hidden = num_hidden
         self.trunk = nn.Identity() if trunk is None else trunk
         self.sizes = [len(part) for part in torch.arange(num_units).tensor_split(num_groups)]
         earlier = [sum(self.sizes[:g]) for g in range(num_groups)]
@@ -86,6 +92,16 @@ class GroupedRecognition(Recognition):
         )
         self.heads = nn.ModuleList(nn.Linear(num_hidden, size) for size in self.sizes)
         self.units = nn.ModuleList(Spins(size, temperature, hard) for size in self.sizes)
+
+    @property
+    def temperature(self) -> float | None:
+        r"""The temperature of relaxed spins, or None."""
+        return cast(Spins, self.units[0]).temperature
+
+    @property
+    def hard(self) -> bool:
+        r"""Whether relaxed draws are spins, whose gradient alone is relaxed."""
+        return cast(Spins, self.units[0]).hard
 
     def draw(self, inputs: Tensor, generator: torch.Generator | None = None) -> Draw:
         return self._run(inputs, lambda g, law: draw(law, generator))

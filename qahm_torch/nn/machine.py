@@ -14,17 +14,17 @@ from torch import Tensor
 from qahm_torch.ising import Samples
 from qahm_torch.nn.belief import BeliefNetwork
 from qahm_torch.nn.distributions import Joint, draw, uniform_like
-from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.nn.mixed import Filled, MixedDistribution
 from qahm_torch.nn.prior import Prior
 from qahm_torch.nn.recognition import Draw, Recognition
+from qahm_torch.nn.saving import Portable
 from qahm_torch.nn.units import Concatenated, OneHot, Units
 
 # Importance sampling is cut into pieces of about so many visible units, which fit into the cache.
 UNITS_PER_CHUNK = 4_000_000
 
 
-class HelmholtzMachine(AtomicLoading):
+class HelmholtzMachine(Portable):
     r"""A deep generative model with a prior, such as a Boltzmann machine, as its deepest layer.
 
     .. math::

@@ -169,6 +169,7 @@ class MixedUnits(Units):
             num_parameters=sum(column.num_parameters for column in columns),
         )
         self.columns = nn.ModuleList(columns)
+        self.num_hidden = num_hidden
         self.context = None if num_hidden is None else ColumnContext(columns, num_hidden)
         self.is_sequential = self.context is not None
         self.is_density = any(column.is_density for column in columns)

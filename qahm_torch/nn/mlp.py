@@ -55,3 +55,7 @@ class NormalizedMLP(nn.Sequential):
         if num_outputs is not None:
             modules.append(nn.Linear(before, check_positive("num_outputs", num_outputs)))
         super().__init__(*modules)
+        self.num_inputs = num_inputs
+        self.hidden = tuple(hidden)
+        self.num_outputs = num_outputs
+        self.dropout = dropout

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from qahm_torch.ising import Samples
 from qahm_torch.nn import HelmholtzMachine
+from qahm_torch.nn.distributions import unit_log_prob
+from qahm_torch.objectives.class_units import ClassUnits
 from qahm_torch.objectives.objective import Objective, check_weight
 
 
@@ -30,6 +32,7 @@ class BoundTerms(NamedTuple):
         states: Sequence[Tensor],
         log_q: Tensor,
         negative: Samples | None = None,
+        unit_weights: Tensor | None = None,
     ) -> BoundTerms:
         r"""Returns the terms of hidden states, and what they depend on with a gradient.
 
@@ -39,6 +42,8 @@ class BoundTerms(NamedTuple):
             states: Hidden states [u_1, ..., deepest], each (K, B, width).
             log_q: Their log-probability under the recognition, (K, B).
             negative: Samples of the prior for its gradient.
+            unit_weights: Weights of the visible units' log-probabilities, of shape
+                (N_visible,); None for 1.
         """
         generator, last = machine.generator, len(states) - 1
         divergence = log_q - machine.prior.log_prob(states[-1], negative)
@@ -47,7 +52,10 @@ class BoundTerms(NamedTuple):
             above, below = states[last - k], states[last - k - 1]
             divergence = divergence - generator.conditional(k, above).log_prob(below)
         rows = visible.expand(*log_q.shape, visible.shape[-1])
-        return cls(generator.conditional(last, states[0]).log_prob(rows), divergence)
+        output = generator.conditional(last, states[0])
+        if unit_weights is None:
+            return cls(output.log_prob(rows), divergence)
+        return cls((unit_log_prob(output, rows) * unit_weights).sum(-1), divergence)
 
     def log_weights(self, kl_weight: float = 1.0) -> Tensor:
         r"""Returns the log-weights (K, B), with the divergence weighed."""
@@ -87,9 +95,13 @@ class RelaxedELBO(Objective):
         num_particles: The number of draws K of each datum; 1 is the evidence lower bound.
         kl_weight: The weight :math:`\beta` of the divergence. A schedule that raises it to 1 (see
             `qahm_torch.training.Scheduled`) keeps units alive at the start.
+        class_weight: The weight of the class units' log-probability in the reconstruction. Above
+            1, hidden states are to tell classes apart, at some cost in likelihood.
+        hide_classes: The probability with which a datum's class is hidden from recognition.
 
     Raises:
-        ValueError: If there is no particle, or the weight is negative.
+        ValueError: If there is no particle, or a setting is out of its range; in `check` if classes
+            have a setting and the machine has none.
 
     References:
         | GumBolt: extending Gumbel trick to Boltzmann priors (Khoshaman & Amin, 2018)
@@ -109,9 +121,18 @@ class RelaxedELBO(Objective):
         ['loss', 'reconstruction', 'kl']
     """
 
-    def __init__(self, num_particles: int = 1, kl_weight: float = 1.0):
+    def __init__(
+        self,
+        num_particles: int = 1,
+        kl_weight: float = 1.0,
+        class_weight: float = 1.0,
+        hide_classes: float = 0.0,
+    ):
         self.num_particles = check_particles(num_particles, 1)
         self.kl_weight = check_weight("kl_weight", kl_weight)
+        self.class_weight = class_weight
+        self.hide_classes = hide_classes
+        self._classes = ClassUnits(class_weight, hide_classes)
 
     def __call__(
         self,
@@ -121,10 +142,16 @@ class RelaxedELBO(Objective):
         *,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        rows = machine.seen(batch).expand(self.num_particles, *batch.shape)
+        view = self._classes.view(machine, generator)
+        weights = self._classes.unit_weights(machine, batch)
+        seen = machine.seen(batch if view is None else view(batch))
+        rows = seen.expand(self.num_particles, *batch.shape)
         states, log_q = machine.recognition.rsample(rows, generator)
-        terms = BoundTerms.of(machine, batch, states, log_q, negative)
+        terms = BoundTerms.of(machine, batch, states, log_q, negative, weights)
         return terms.losses(-log_mean_exp(terms.log_weights(self.kl_weight)).mean())
+
+    def check(self, machine: HelmholtzMachine) -> None:
+        self._classes.check(machine)
 
 
 def log_mean_exp(log_weights: Tensor) -> Tensor:

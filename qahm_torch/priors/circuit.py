@@ -100,6 +100,7 @@ class CircuitPrior(BornPrior):
         super().__init__(num_samples)
         self._num_visible = check_qubits(num_visible)
         self.layers = tuple(layers)
+        self.scale = scale
         num_angles = sum(layer_angles(layer, num_visible) for layer in self.layers)
         if num_angles == 0:
             raise ValueError(f"layers are {self.layers}, but without an angle nothing is learned")

@@ -64,12 +64,18 @@ class IQPCircuit(BornPrior):
         scale: float = 0.1,
     ):
         super().__init__(num_samples)
+        self.scale = scale
         self.register_buffer("masks", _masks(num_visible, generators))
         self.angles = nn.Parameter(scale * torch.randn(len(generators)))
 
     @property
     def num_visible(self) -> int:
         return self.masks.shape[-1]
+
+    @property
+    def generators(self) -> list[list[int]]:
+        r"""The qubits of each generator."""
+        return [mask.nonzero().flatten().tolist() for mask in self.masks]
 
     def probabilities(self) -> Tensor:
         num_qubits = check_qubits(self.num_visible)

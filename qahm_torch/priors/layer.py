@@ -105,6 +105,11 @@ class QuantumPriorLayer(BoltzmannPrior):
     def num_visible(self) -> int:
         return len(self.hidden_units.visible)
 
+    @property
+    def hidden(self) -> list[int]:
+        r"""The hidden spins."""
+        return self.hidden_units.hidden.tolist()
+
     def log_prob(self, spins: Tensor, negative: Tensor | Samples | None = None) -> Tensor:
         r"""Returns :math:`-F(v) - \log Z` in nats, with `log_z` for the second term.
 

@@ -74,6 +74,14 @@ class SemiQuantumPrior(Prior):
         return len(self.visible_field)
 
     @property
+    def num_hidden(self) -> int:
+        return self.hidden_field.shape[0]
+
+    @property
+    def num_operators(self) -> int:
+        return self.hidden_field.shape[1]
+
+    @property
     def num_parameters(self) -> int:
         r"""The number of trained numbers."""
         return sum(parameter.numel() for parameter in self.parameters())

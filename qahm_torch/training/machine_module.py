@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["MachineModule"]
 
 from functools import partial
+from typing import Any
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -13,6 +14,8 @@ from torch import Tensor
 from qahm_torch.evaluation import classification_accuracy
 from qahm_torch.ising import Samples
 from qahm_torch.nn import HelmholtzMachine, Prior
+from qahm_torch.nn.construction import construction
+from qahm_torch.nn.saving import FORMAT, MACHINE_KEY
 from qahm_torch.objectives import Objective, WakeSleep
 from qahm_torch.training.compiling import Compiler
 from qahm_torch.training.prior_module import PriorModule, boltzmann_of
@@ -98,6 +101,15 @@ class MachineModule(PriorModule):
 
     def test_step(self, batch: Tensor, batch_idx: int) -> None:
         self._evaluate(batch, "test")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        try:
+            told = construction(self.machine)
+        except ValueError:
+            # A part of somebody's own: the checkpoint then loads where its class is known.
+            return
+        checkpoint[MACHINE_KEY] = {"format": FORMAT, "construction": told}
 
     def _losses(self, batch: Tensor, negative: Samples) -> dict[str, Tensor]:
         objective = self.objective.at(self.current_epoch)

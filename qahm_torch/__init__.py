@@ -33,7 +33,16 @@ __version__ = "0.2.0"
 
 # From what loads at once to what takes a second.
 _FACES = ("ising", "nn", "samplers", "priors", "objectives", "device", "annealer", "simulator")
-_ROOMS = (*_FACES, "cognition", "data", "evaluation", "pretrained", "systems", "testing", "training")
+_ROOMS = (
+    *_FACES,
+    "cognition",
+    "data",
+    "evaluation",
+    "pretrained",
+    "systems",
+    "testing",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import qahm_torch
-from qahm_torch import cognition, data, evaluation, systems, testing, training
+from qahm_torch import cognition, data, evaluation, pretrained, systems, testing, training
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "architecture.md").read_text()
@@ -19,7 +19,7 @@ def test_files_that_are_named_are_there():
 
 
 def test_names_of_the_package_are_there():
-    rooms = (qahm_torch, cognition, data, evaluation, systems, testing, training)
+    rooms = (qahm_torch, cognition, data, evaluation, pretrained, systems, testing, training)
     names = set(re.findall(r"`([A-Z]\w+)[`.(]", TEXT))
     assert len(names) >= 15
     for name in names:

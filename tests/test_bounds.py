@@ -8,12 +8,15 @@ import torch
 from qahm_torch import (
     VIMCO,
     BeliefNetwork,
+    Concatenated,
     DisARM,
     HelmholtzMachine,
+    OneHot,
     QuantumPriorLayer,
     RelaxedELBO,
     ReweightedWakeSleep,
     Samples,
+    Spins,
     all_states,
     exact_log_probs,
 )
@@ -164,6 +167,33 @@ def test_the_divergence_is_weighed():
     machine = machine_of((4, 3), temperature=0.5)
     losses = RelaxedELBO(kl_weight=0.0)(machine, VISIBLE, exact_negative(machine))
     assert losses["loss"] == losses["reconstruction"]
+
+
+def test_classes_are_weighed_and_hidden_from_recognition():
+    torch.manual_seed(0)
+    machine = HelmholtzMachine(
+        BeliefNetwork([5, 3], temperature=0.5, hard=True),
+        BeliefNetwork([3, 5], output=Concatenated([Spins(2), OneHot(3)])),
+        QuantumPriorLayer(3),
+    )
+    batch, negative = torch.tensor([[1.0, -1, -1, 1, -1]]), exact_negative(machine)
+    seen = torch.tensor([[1.0, -1, 0, 0, 0]])
+    losses = RelaxedELBO(class_weight=3.0, hide_classes=1.0)(
+        machine, batch, negative, generator=torch.Generator().manual_seed(1)
+    )
+    # What is random of hiding comes first, and hides each class here.
+    generator = torch.Generator().manual_seed(1)
+    torch.rand(1, generator=generator)
+    states, log_q = machine.recognition.draw(seen, generator)
+    pixels = torch.tensor([True, True, False, False, False])
+    log_p = machine.generator.conditional(0, states[0]).log_prob(batch)
+    of_pixels = machine.generator.log_prob([states[0], batch], pixels)
+    expected = of_pixels + 3 * (log_p - of_pixels)
+    assert torch.allclose(losses["reconstruction"], -expected.mean(), atol=1e-5)
+    divergence = log_q - machine.prior.log_prob(states[0], negative)
+    assert torch.allclose(losses["loss"], (divergence - expected).mean(), atol=1e-5)
+    with pytest.raises(ValueError, match="no class units"):
+        RelaxedELBO(class_weight=3.0).check(machine_of([4, 3], temperature=0.5))
 
 
 def test_what_does_not_fit_is_refused():

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 import qahm_torch
-from qahm_torch import cognition, data, evaluation, systems, testing, training
+from qahm_torch import cognition, data, evaluation, pretrained, systems, testing, training
 
 ROOMS = {"qahm_torch": qahm_torch, "data": data, "evaluation": evaluation}
 ROOMS |= {"cognition": cognition, "systems": systems, "testing": testing, "training": training}
+ROOMS |= {"pretrained": pretrained}
 SECTION = re.compile(r"^([A-Z]\w+):\n((?:\n|    .*\n?)+)", re.M)
 # What other houses call theirs.
 OTHERS = {"Args", "Attributes", "Examples", "Note", "Notes", "Parameters", "Return", "Yields"}

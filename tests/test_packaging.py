@@ -126,7 +126,7 @@ def built(tmp_path_factory):
 def tracked(*folders):
     r"""Returns the files of folders that belong to the repository."""
     found = [f for folder in folders for f in (ROOT / folder).rglob("*") if f.is_file()]
-    kinds = {".py", ".yaml", ".json", ".png", ".ipynb", ".md", ".typed"}
+    kinds = {".py", ".yaml", ".json", ".png", ".ipynb", ".md", ".pt", ".typed"}
     hidden = {"__pycache__", ".ipynb_checkpoints"}
     return {
         f.relative_to(ROOT).as_posix()

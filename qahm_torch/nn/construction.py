@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from qahm_torch.ising import CouplingGraph

@@ -100,8 +100,8 @@ class RelaxedELBO(Objective):
         hide_classes: The probability with which a datum's class is hidden from recognition.
 
     Raises:
-        ValueError: If there is no particle, or a setting is out of its range; in `check` if classes
-            have a setting and the machine has none.
+        ValueError: If there is no particle, or a setting is out of its range; in `check` if the
+            classes have a setting and the machine has none.
 
     References:
         | GumBolt: extending Gumbel trick to Boltzmann priors (Khoshaman & Amin, 2018)

@@ -1,4 +1,4 @@
-r"""The files of trained machines, and the card of each: what it was trained on, and how good it is.
+r"""The files of trained machines, and the cards that say what they were trained on.
 
 `HelmholtzMachine.load` builds a machine from its file, and `qahm export` writes both of them.
 """
@@ -63,7 +63,8 @@ def path_of(name: str) -> Path:
     found = sha256_of(file)
     if found != expected:
         raise ValueError(
-            f"{file} has the SHA-256 {found}, but its card says {expected}: install the package anew"
+            f"{file} has the SHA-256 {found}, but its card says {expected}: install the package "
+            "anew"
         )
     return file
 

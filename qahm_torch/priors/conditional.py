@@ -128,6 +128,12 @@ class ConditionalBoltzmann(Recognition):
         self._digital: DigitalFields | None = None
         self._beside: SideBySide | None = None
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        r"""The modules of the layers; the last one gives the fields of the deepest spins."""
+        lower = [] if self.below is None else list(self.below.layers)
+        return [*lower, self.to_fields]
+
     def draw(self, inputs: Tensor, generator: torch.Generator | None = None) -> Draw:
         states, log_prob = self._lower(inputs, generator)
         above = states[-1] if states else inputs

@@ -33,16 +33,8 @@ __version__ = "0.2.0"
 
 # From what loads at once to what takes a second.
 _FACES = ("ising", "nn", "samplers", "priors", "objectives", "device", "annealer", "simulator")
-_ROOMS = (
-    *_FACES,
-    "cognition",
-    "data",
-    "evaluation",
-    "pretrained",
-    "systems",
-    "testing",
-    "training",
-)
+_BESIDE = ("cognition", "data", "evaluation", "pretrained", "systems", "testing", "training")
+_ROOMS = (*_FACES, *_BESIDE)
 
 
 def __getattr__(name: str) -> Any:

@@ -72,8 +72,8 @@ def built(tree: Any) -> Any:
         ValueError: If it names another class, or arguments that its class does not take.
 
     Example:
-        >>> built({"class_path": "torch.nn.Linear", "init_args": {"in_features": 2, "out_features": 3}})
-        Linear(in_features=2, out_features=3, bias=True)
+        >>> built({"class_path": "qahm_torch.Spins", "init_args": {"num_units": 3}})
+        Spins(num_units=3, num_parameters=3)
         >>> built({"class_path": "os.system", "init_args": {"command": "true"}})
         Traceback (most recent call last):
         ...

@@ -26,8 +26,15 @@ FORMAT = 1
 
 Machine = TypeVar("Machine", bound="Portable")
 
-# What torch.load raises where bytes are missing or wrong.
-_UNREADABLE = (EOFError, KeyError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile)
+# What torch.load raises where bytes are missing or wrong, of a file that was opened.
+_UNREADABLE = (
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 
 
 class Portable(AtomicLoading):
@@ -145,7 +152,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise ValueError(
             f"{file} is of format {told.get('format')}, but this version reads format {FORMAT}"
         )
-    return content
+    return dict(content)
 
 
 def _machine_of(content: dict[str, Any], file: Path) -> Any:
@@ -196,7 +203,7 @@ def _compare(loaded: Any, machine: Portable) -> None:
     for (name, kind, told), (_, expected, saved) in pairs:
         if kind is not expected or told != saved:
             raise ValueError(
-                f"{name or 'the machine'} would be {kind.__name__}({told}) when it is built again, "
+                f"{name or 'the machine'} would be {kind.__name__}({told}) if it were built again, "
                 f"but is {expected.__name__}({saved}): it was changed after it was built"
             )
 

@@ -184,7 +184,7 @@ def test_classes_are_weighed_and_hidden_from_recognition():
     # What is random of hiding comes first, and hides each class here.
     generator = torch.Generator().manual_seed(1)
     torch.rand(1, generator=generator)
-    states, log_q = machine.recognition.draw(seen, generator)
+    states, log_q = machine.recognition.rsample(seen, generator)
     pixels = torch.tensor([True, True, False, False, False])
     log_p = machine.generator.conditional(0, states[0]).log_prob(batch)
     of_pixels = machine.generator.log_prob([states[0], batch], pixels)

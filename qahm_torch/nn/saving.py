@@ -203,8 +203,8 @@ def _compare(loaded: Any, machine: Portable) -> None:
     for (name, kind, told), (_, expected, saved) in pairs:
         if kind is not expected or told != saved:
             raise ValueError(
-                f"{name or 'the machine'} would be {kind.__name__}({told}) if it were built again, "
-                f"but is {expected.__name__}({saved}): it was changed after it was built"
+                f"{name or 'the machine'} would be {kind.__name__}({told}) when built again, "
+                f"but is {expected.__name__}({saved}): it has changed since it was built"
             )
 
 

@@ -15,6 +15,7 @@ import yaml
 import qahm_torch
 from qahm_torch.cli.arguments import Trained, load_machine, parser_of
 from qahm_torch.evaluation import log_likelihood, write_json
+from qahm_torch.ising import Chains
 from qahm_torch.nn import HelmholtzMachine
 from qahm_torch.pretrained.shipped import FOLDER, sha256_of
 from qahm_torch.samplers import AnnealedSampler
@@ -114,7 +115,8 @@ def _prepare(machine: HelmholtzMachine, report: dict[str, Any], settings: Any) -
     prior: Any = machine.prior
     prior.log_z.fill_(log_z["value"])
     sampler = AnnealedSampler(settings.num_temperatures)
-    prior.chains = sampler.sample(prior.ising().detach(), settings.num_chains).state
+    samples = sampler.sample(prior.ising().detach(), settings.num_chains)
+    prior.chains = Chains(samples.spins)
 
 
 def _rounding(trained: Trained, rounded: HelmholtzMachine, settings: Any) -> dict[str, Any]:

@@ -188,13 +188,13 @@ def _chains_of(machine: Portable) -> torch.Tensor | None:
 
 
 def _give_chains(machine: Any, content: dict[str, Any]) -> None:
-    of_processes = content.get("prior_chains") or [None]
-    spins = content.get("chains")
-    if hasattr(machine.prior, "chains"):
-        if spins is not None:
-            machine.prior.chains = Chains(spins.to(machine.prior.h.dtype))
-        elif of_processes[0] is not None:
-            machine.prior.chains = Chains.from_state_dict(of_processes[0])
+    if not hasattr(machine.prior, "chains"):
+        return
+    spins, of_processes = content.get("chains"), content.get("prior_chains")
+    if spins is not None:
+        machine.prior.chains = Chains(spins.to(machine.prior.h.dtype))
+    elif of_processes and of_processes[0] is not None:
+        machine.prior.chains = Chains.from_state_dict(of_processes[0])
 
 
 def _compare(loaded: Any, machine: Portable) -> None:

@@ -42,7 +42,7 @@ def construction(value: Any) -> Any:
     Example:
         >>> construction(nn.ReLU())
         {'class_path': 'torch.nn.ReLU', 'init_args': {'inplace': False}}
-        >>> construction([nn.Tanh(), 3, torch.Size([2])])
+        >>> construction([nn.Tanh(), 3, (2,)])
         [{'class_path': 'torch.nn.Tanh', 'init_args': {}}, 3, (2,)]
     """
     if isinstance(value, _PLAIN):

@@ -185,7 +185,7 @@ def test_the_number_of_threads_is_a_setting(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write_config(tmp_path, config)
     assert qahm("fit", "--config", path, "--num_threads", "0") == 1
-    assert "num_threads" in capsys.readouterr().err
+    assert "num_threads is 0, but at least 1 is needed" in capsys.readouterr().err
 
 
 def test_finetuning_starts_from_the_weights_of_a_run(fitted, tmp_path):

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from jsonargparse.typing import PositiveInt
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
@@ -34,7 +33,7 @@ class QahmCLI(LightningCLI):
         )
         parser.add_argument(
             "--num_threads",
-            type=PositiveInt | None,
+            type=int | None,
             default=None,
             help="The number of threads of the processor; null for torch's own choice. Small "
             "networks are trained fastest by 1: others would wait for each other.",
@@ -60,6 +59,8 @@ class QahmCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         num_threads = self._get(self.config, "num_threads")
         if num_threads is not None:
+            if num_threads < 1:
+                raise ValueError(f"num_threads is {num_threads}, but at least 1 is needed")
             torch.set_num_threads(num_threads)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:

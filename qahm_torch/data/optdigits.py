@@ -26,6 +26,9 @@ class OptDigits(TensorDataModule):
         num_val: The number of images for validation.
         num_test: The number of images for the test; the remaining images are for training.
         seed: The seed of the split and of the order of the training images.
+        num_labels: The number of training images that have a class, as many of each digit as of
+            another and drawn by the seed; None for all.
+        label_repeats: How often an epoch visits an image with a class, in proportion to others.
 
     Raises:
         ValueError: If a number is not whole or too small, or if no image is left for training.
@@ -49,6 +52,8 @@ class OptDigits(TensorDataModule):
         num_val: int = 200,
         num_test: int = 400,
         seed: int = 0,
+        num_labels: int | None = None,
+        label_repeats: int = 1,
     ):
         super().__init__(
             64,
@@ -57,6 +62,8 @@ class OptDigits(TensorDataModule):
             num_classes=10 if classes else 0,
             num_levels=_NUM_LEVELS,
             image_shape=(8, 8),
+            num_labels=num_labels,
+            label_repeats=label_repeats,
         )
         check_count("num_val", num_val, 0)
         check_count("num_test", num_test, 0)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from qahm_torch.data.coding import dequantize, grid_rows
 from qahm_torch.data.loader import check_count
 from qahm_torch.data.mnist_files import NUM_DIGITS, NUM_GRAYS, MNISTFiles
-from qahm_torch.data.rotation import rotate
+from qahm_torch.data.rotation import check_degrees, turned
 from qahm_torch.data.tensor_module import Splits, TensorDataModule, hold_out
 
 _NUM_LEVELS = 17
@@ -50,7 +50,7 @@ class MNIST8(TensorDataModule):
         label_repeats: How often an epoch visits an image with a class, in proportion to others.
 
     Raises:
-        ValueError: If a number is not whole or too small, or if the angle is out of range.
+        ValueError: If a number is not whole or too small, or the angle is out of range.
 
     References:
         | Gradient-based learning applied to document recognition (LeCun et al., 1998)
@@ -91,12 +91,10 @@ class MNIST8(TensorDataModule):
         check_count("num_val", num_val, 0)
         if num_train is not None:
             check_count("num_train", num_train, 1)
-        if not 0 <= max_degrees <= 180:
-            raise ValueError(f"max_degrees is {max_degrees}, but angles are 0 to 180")
         self.dequantize = dequantize
         self.num_train = num_train
         self.num_val = num_val
-        self.max_degrees = max_degrees
+        self.max_degrees = check_degrees(max_degrees)
         self._files = MNISTFiles(root, download)
 
     def prepare_data(self) -> None:
@@ -116,11 +114,7 @@ class MNIST8(TensorDataModule):
 
     def _rows(self, train: bool) -> Tensor:
         images, labels = self._files.read(train)
-        grays = images.float()
-        if self.max_degrees > 0:
-            source = torch.Generator().manual_seed(_TRAIN_ANGLES if train else _TEST_ANGLES)
-            share = torch.rand(len(grays), generator=source)
-            grays = rotate(grays, self.max_degrees * (2 * share - 1))
+        grays = turned(images.float(), self.max_degrees, _TRAIN_ANGLES if train else _TEST_ANGLES)
         inner = grays[:, _BORDER:-_BORDER, _BORDER:-_BORDER] / (NUM_GRAYS - 1)
         levels = (F.adaptive_avg_pool2d(inner, (8, 8)) * (_NUM_LEVELS - 1)).round()
         return grid_rows(levels.flatten(1), _NUM_LEVELS, labels, self.num_classes)

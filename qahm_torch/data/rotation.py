@@ -2,7 +2,7 @@ r"""Images turned by angles of their own."""
 
 from __future__ import annotations
 
-__all__ = ["rotate"]
+__all__ = ["check_degrees", "rotate", "turned"]
 
 import torch
 from torch import Tensor
@@ -50,3 +50,24 @@ def rotate(images: Tensor, degrees: Tensor, background: float = 0.0) -> Tensor:
     pixels = images.unsqueeze(1).to(radians) - background
     grid = F.affine_grid(maps, list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, align_corners=False).squeeze(1) + background
+
+
+def turned(levels: Tensor, max_degrees: float, seed: int) -> Tensor:
+    r"""Returns images (R, height, width) turned by random angles, their levels still whole.
+
+    Arguments:
+        levels: The images.
+        max_degrees: The largest angle, to either side; 0 for the images as they are.
+        seed: The seed of the angles, which belong to a data set and not to a run.
+    """
+    if max_degrees == 0:
+        return levels
+    share = torch.rand(len(levels), generator=torch.Generator().manual_seed(seed))
+    return rotate(levels, max_degrees * (2 * share - 1)).round()
+
+
+def check_degrees(max_degrees: float) -> float:
+    r"""Returns a largest angle; raises ValueError if it is none."""
+    if not 0 <= max_degrees <= 180:
+        raise ValueError(f"max_degrees is {max_degrees}, but angles are 0 to 180")
+    return max_degrees

@@ -46,11 +46,11 @@ class FewLabels:
     label_share: float = 0.2
     class_weight: float = 10.0
     hide_classes: float = 0.9
-    num_net_updates: int = 600
+    num_net_updates: int = 800
     net_lr: float = 0.003
     dropouts: tuple[float, ...] = (0.0, 0.5)
     weight_decays: tuple[float, ...] = (0.0001, 0.1)
-    num_looks: int = 6
+    num_looks: int = 4
     num_val: int = 1000
     num_test: int = 2000
 

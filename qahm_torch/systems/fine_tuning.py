@@ -37,9 +37,9 @@ class FineTuning:
 
     targets: tuple[str, ...] = ("optdigits", "rotated")
     num_train: int = 1000
-    num_source_updates: int = 2500
+    num_source_updates: int = 2000
     num_updates: int = 600
-    num_looks: int = 12
+    num_looks: int = 8
     num_val: int = 200
     num_test: int = 400
     num_particles: int = 50

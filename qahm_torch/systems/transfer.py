@@ -90,9 +90,10 @@ class Transfer(System):
         source = self.tuning.source(self._data(self.images), self.machine)
         runs = []
         for target in self.tuning.targets:
+            data = self._data(target)
             for start in self.starts:
                 torch.manual_seed(seed)
-                found = self.tuning.run(source, start, self._data(target), self.machine)
+                found = self.tuning.run(source, start, data, self.machine)
                 runs.append({"target": target, "start": start, **found})
         return {"runs": runs}
 

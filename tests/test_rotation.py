@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from qahm_torch.data import rotate
+from qahm_torch.data import OptDigits, rotate
 
 
 def images(number=3, side=6):
@@ -40,3 +40,17 @@ def test_turning_there_and_back_is_nearly_nothing():
 def test_a_number_of_angles_that_does_not_fit_is_told():
     with pytest.raises(ValueError, match=r"degrees have shape \(2,\), but 3 images"):
         rotate(images(), torch.zeros(2))
+
+
+def test_small_digits_are_turned_where_that_is_wanted():
+    plain, turned, again = (OptDigits(max_degrees=d) for d in (0.0, 90.0, 90.0))
+    for data in (plain, turned, again):
+        data.setup()
+    assert torch.equal(turned.train, again.train)
+    assert torch.equal(turned.train[:, 64:], plain.train[:, 64:])
+    changed = (turned.train != plain.train).any(-1).double().mean()
+    assert changed > 0.9
+    levels = (turned.train[:, :64] + 1) * 8
+    assert (levels - levels.round()).abs().max() < 1e-3
+    with pytest.raises(ValueError, match="max_degrees is 200"):
+        OptDigits(max_degrees=200)

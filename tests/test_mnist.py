@@ -232,6 +232,16 @@ def test_mnist28_evaluates_dynamic_on_the_static_spins(root, part):
     assert torch.equal(batches(loader), batches(loader))
 
 
+@pytest.mark.parametrize("kind", [MNIST8, MNIST16, MNIST28])
+def test_few_images_have_a_class(root, kind):
+    data = ready(kind(root, num_val=7, classes=True, num_labels=3, label_repeats=2))
+    unknown = data.train[:, -10:].isnan()
+    assert unknown.all(-1).sum() == unknown.any(-1).sum() == NUM_TRAIN - 7 - 3
+    assert not data.val.isnan().any() and not data.test.isnan().any()
+    seen = batches(data.train_dataloader())
+    assert (~seen.isnan().any(-1)).sum() == 6
+
+
 def test_root_is_named_by_the_environment(root, monkeypatch):
     monkeypatch.setenv("QAHM_DATA", root)
     assert len(ready(MNIST16()).train) == NUM_TRAIN

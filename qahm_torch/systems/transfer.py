@@ -112,27 +112,11 @@ class Transfer(System):
         return {"labels": labels, "tuning": tuning}
 
     def headline(self, report: Report) -> str:
-        told = []
-        for number in self.labels.numbers:
-            rows = {row["arm"]: row for row in report["labels"] if row["number"] == number}
-            arms = [f"{arm} {_percent(row['accuracy'])}" for arm, row in rows.items()]
-            arms += [
-                f"features of the {arm} {_percent(row['by_features'])}"
-                for arm, row in rows.items()
-                if arm == BOLTZMANN
-            ]
-            told.append(f"{number} labels: {', '.join(arms)}")
-        last = self.tuning.num_updates
-        for target in self.tuning.targets:
-            rows = [row for row in report["tuning"] if row["target"] == target]
-            starts = [
-                f"{row['start']} {row['test_nats']['mean']:.2f}{_speed(row)}" for row in rows
-            ]
-            told.append(f"{self.images} to {target}, {last} updates: {', '.join(starts)}")
+        labels = "; with ".join(self._told_labels(report, n) for n in self.labels.numbers)
+        tuning = "; ".join(self._told_tuning(report, target) for target in self.tuning.targets)
         return (
-            f"% of test digits right with {'; with '.join(told[: len(self.labels.numbers)])};"
-            f" test nats of {'; '.join(told[len(self.labels.numbers) :])}"
-            f" ({self.num_seeds} seeds)"
+            f"% of test digits right with {labels}; test nats after up to"
+            f" {self.tuning.num_updates} updates, {tuning} ({self.num_seeds} seeds)"
         )
 
     def plot(self, report: Report) -> Figure:
@@ -177,6 +161,21 @@ class Transfer(System):
         axis.set(ylabel="% of test digits right", ylim=(100 * least - 10, 100))
         axis.legend(fontsize=7, loc="upper left")
 
+    def _told_labels(self, report: Report, number: int) -> str:
+        rows = [row for row in report["labels"] if row["number"] == number]
+        arms = [f"{row['arm']} {_percent(row['accuracy'])}" for row in rows]
+        arms += [
+            f"regression on features of the Boltzmann one {_percent(row['by_features'])}"
+            for row in rows
+            if row["arm"] == BOLTZMANN
+        ]
+        return f"{number} labels: {', '.join(arms)}"
+
+    def _told_tuning(self, report: Report, target: str) -> str:
+        rows = [row for row in report["tuning"] if row["target"] == target]
+        starts = [f"{row['start']} {row['test_nats']['mean']:.2f}{_speed(row)}" for row in rows]
+        return f"{self.images} to {target}: {', '.join(starts)}"
+
     def _label_row(self, number: int, arm: str, found: list[dict[str, Any]]) -> Report:
         names = [name for name in ("accuracy", "by_features", "nats") if name in found[0]]
         return {"number": number, "arm": arm, **{n: _spread([r[n] for r in found]) for n in names}}
@@ -184,7 +183,7 @@ class Transfer(System):
     def _tuning_row(self, target: str, start: str, runs: list[dict[str, Any]]) -> Report:
         r"""Returns what one start gave, and how soon it was where a start from scratch ends."""
         curves = _curves(runs, target, start)
-        row = {
+        row: Report = {
             "target": target,
             "start": start,
             "test_nats": _spread(
@@ -233,4 +232,4 @@ def _speed(row: Report) -> str:
     reached = row.get("updates_to_scratch")
     if row["start"] == SCRATCH or reached is None:
         return ""
-    return f" (where scratch is at its best after {reached})"
+    return f" (scratch's best after {reached})"

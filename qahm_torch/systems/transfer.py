@@ -34,12 +34,12 @@ class Transfer(System):
     *Fine-tuning.* A machine of one kind of digits is the start of one for others: all of it, or
     its networks with a prior that starts anew, against a start from scratch.
 
-    What is found: a net of the labels alone is ahead of the machine's own classification, by little
-    at 100 labels and by much at 1000. A regression on the features of the machine is level with
-    the net at 100 labels, and behind it at 1000. A Boltzmann prior has the better likelihood and
-    no better features than a factorial one. (The weight and the share of labels were chosen at
+    What is found: a net of the labels alone is ahead of the machine's own classification, by
+    little at 100 labels and by much at 1000. A regression on the features of the machine is level
+    with the net at 100 labels, and behind it at 1000. A Boltzmann prior has the better likelihood
+    and no better features than a factorial one. (The weight and the share of labels were chosen at
     100 labels.) As a start for other digits a machine is worth several times the updates that are
-    made on them, and little of it is in the prior.
+    made on them, and little of that is in the prior.
 
     Arguments:
         images: The data: MNIST, brought to the size of the small digits, or those themselves.

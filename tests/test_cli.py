@@ -51,6 +51,18 @@ def test_generate_draws_dreams(fitted, tmp_path, capsys):
     assert not torch.equal(torch.load(tensor, weights_only=True), dreams)
 
 
+def test_generate_draws_dreams_of_a_class(fitted, tmp_path, capsys):
+    tensor = tmp_path / "dreams.pt"
+    where = ["--output", str(tmp_path / "dreams.png"), "--tensor", str(tensor)]
+    few = ["--num", "6", "--num_temperatures", "20", *where]
+    for label in (0, 7):
+        assert qahm("generate", str(fitted), "--class", str(label), *few) == 0
+        dreams = torch.load(tensor, weights_only=True)
+        assert dreams[:, 64:].argmax(-1).tolist() == [label] * 6
+    assert qahm("generate", str(fitted), "--class", "10", *few) == 1
+    assert "classes hold 10, but the classes are 0 to 9" in capsys.readouterr().err
+
+
 def test_evaluate_reports_numbers_as_json(fitted, tmp_path, capsys):
     out = tmp_path / "report.json"
     sizes = "--num_particles 5 --num_temperatures 20 --num_chains 32 --num_generated 20"
@@ -199,6 +211,60 @@ def test_finetuning_starts_from_the_weights_of_a_run(fitted, tmp_path):
     assert same_weights(weights_of(tuned.module), weights_of(load_run(fitted).module))
     assert tuned.module.prior.num_samples == 20
     assert repr(tuned.module.prior.sampler) == "ExactSampler()"
+
+
+def test_finetuning_takes_what_fits_where_that_is_wanted(fitted, tmp_path, capsys):
+    config = small_config(widths=(74, 12, 8))
+    config["model"]["init_args"]["optimizer"]["init_args"]["lr"] = 0.0
+    config["model"]["init_args"].pop("lr_scheduler")
+    config["trainer"]["max_epochs"] = 1
+    path = write_config(tmp_path, config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert qahm("fit", "--config", path, "--finetune", str(fitted)) == 1
+    assert "is of another model" in capsys.readouterr().err
+    tuned = load_run(
+        fit(tmp_path, config, "--finetune", str(fitted), "--finetune_partial", "true")
+    )
+    told = capsys.readouterr().out
+    before, after = weights_of(load_run(fitted).module), weights_of(tuned.module)
+    same = {n for n, x in before.items() if x.shape == after[n].shape and torch.equal(x, after[n])}
+    assert same == {
+        "machine.recognition.layers.0.weight",
+        "machine.recognition.layers.0.bias",
+        "machine.generator.layers.0.bias",
+        "machine.generator.layers.1.weight",
+        "machine.generator.layers.1.bias",
+    }
+    for name in before:
+        assert f"{'taken      ' if name in same else 'not taken  '}{name}" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "finetune_partial is true, but --finetune names no checkpoint or run"),
+        (["--finetune", "runs/none"], "runs/none does not exist"),
+    ],
+)
+def test_taking_what_fits_of_nothing_is_told(arguments, told, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_config(tmp_path, small_config())
+    assert qahm("fit", "--config", path, "--finetune_partial", "true", *arguments) == 1
+    assert f"qahm: error: {told}" in capsys.readouterr().err
+
+
+def test_few_labels_are_reached_from_yaml(tmp_path):
+    config = small_config()
+    config["data"]["init_args"].update(num_labels=50, label_repeats=3)
+    config["trainer"]["max_epochs"] = 1
+    folder = fit(tmp_path, config)
+    run = load_run(folder)
+    run.data.setup()
+    assert run.data.train.isnan().any(-1).sum() == 350
+    assert all(p.isfinite().all() for p in weights_of(run.module).values())
+    figures = ["--num", "5", "--num_temperatures", "10", "--output", str(tmp_path / "figures")]
+    assert qahm("report", str(folder), *figures) == 0
 
 
 def test_finetuning_leaves_frozen_parts(fitted, tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from qahm_torch.data import MNIST16, MNIST28, OptDigits
+from qahm_torch.data import MNIST8, MNIST16, MNIST28, OptDigits
 
 NUM_TRAIN, NUM_TEST = 40, 12
 
@@ -116,6 +116,75 @@ def test_mnist16_dequantizes(root):
     assert torch.equal(batches(plain.val_dataloader()), plain.val)
 
 
+def cropped(image):
+    r"""The mean over the windows from floor(2.5 i) to ceil(2.5 (i + 1)) of the inner 20 x 20."""
+    inner = image[4:24, 4:24]
+    edges = [(5 * i // 2, -(-5 * (i + 1) // 2)) for i in range(8)]
+    means = [[inner[a:b, c:d].mean(dtype=np.float64) for c, d in edges] for a, b in edges]
+    return torch.tensor(means).flatten() * 16 / 255
+
+
+def test_mnist8_describes_itself():
+    data, other = MNIST8(), OptDigits()
+    for name in ("image_shape", "num_pixels", "num_classes", "num_visible", "num_levels"):
+        assert getattr(data, name) == getattr(other, name)
+
+
+def test_mnist8_crops_pools_rounds_and_codes(root, digits):
+    data = ready(MNIST8(root, num_val=7))
+    images, labels = digits["train"]
+    rows = torch.cat([data.train, data.val])
+    levels = (rows[:, :64] + 1) * 8
+    expected = torch.stack([cropped(image) for image in images])
+    assert (levels - expected).abs().max() <= 0.5 + 1e-3
+    assert (levels - levels.round()).abs().max() < 1e-3
+    assert rows[:, 64:].argmax(1).tolist() == labels.tolist()
+    assert (len(data.train), len(data.val)) == (NUM_TRAIN - 7, 7)
+    assert torch.equal(ready(MNIST8(root, num_val=7, num_train=5)).train, data.train[:5])
+
+
+def test_mnist8_turns_images_by_angles_of_the_data(root):
+    plain, turned, other = (
+        ready(MNIST8(root, num_val=7, max_degrees=degrees, seed=seed))
+        for degrees, seed in ((0.0, 0), (180.0, 0), (180.0, 1))
+    )
+    for part in ("train", "val", "test"):
+        rows = getattr(turned, part)
+        assert torch.equal(rows, getattr(other, part))
+        assert not torch.equal(rows, getattr(plain, part))
+        assert torch.equal(rows[:, 64:], getattr(plain, part)[:, 64:])
+        levels = (rows[:, :64] + 1) * 8
+        assert (levels - levels.round()).abs().max() < 1e-3 and levels.max() <= 16
+
+
+def test_mnist8_dequantizes(root):
+    data = ready(MNIST8(root, num_val=5))
+    noisy = batches(data.val_dataloader())
+    levels = (data.val[:, :64] + 1) * 8
+    assert torch.equal(((noisy[:, :64] + 1) * 17 / 2).floor(), levels.round())
+    plain = ready(MNIST8(root, num_val=5, dequantize=False))
+    assert torch.equal(batches(plain.val_dataloader()), plain.val)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"max_degrees": 181.0}, "max_degrees is 181.0"),
+        ({"max_degrees": -1.0}, "max_degrees is -1.0"),
+        ({"num_train": 0}, "num_train is 0"),
+        ({"num_val": -1}, "num_val is -1"),
+    ],
+)
+def test_mnist8_tells_impossible_settings(settings, told):
+    with pytest.raises(ValueError, match=told):
+        MNIST8(**settings)
+
+
+def test_mnist8_tells_too_few_images(root):
+    with pytest.raises(ValueError, match="num_train is 41, but a whole number from 1 to 33"):
+        ready(MNIST8(root, num_val=7, num_train=41))
+
+
 def test_mnist28_describes_itself():
     data = MNIST28()
     assert (data.image_shape, data.num_pixels, data.num_classes) == ((28, 28), 784, 0)
@@ -161,6 +230,16 @@ def test_mnist28_evaluates_dynamic_on_the_static_spins(root, part):
     assert torch.equal(getattr(dynamic, part), getattr(static, part))
     assert torch.equal(batches(loader), getattr(static, part))
     assert torch.equal(batches(loader), batches(loader))
+
+
+@pytest.mark.parametrize("kind", [MNIST8, MNIST16, MNIST28])
+def test_few_images_have_a_class(root, kind):
+    data = ready(kind(root, num_val=7, classes=True, num_labels=3, label_repeats=2))
+    unknown = data.train[:, -10:].isnan()
+    assert unknown.all(-1).sum() == unknown.any(-1).sum() == NUM_TRAIN - 7 - 3
+    assert not data.val.isnan().any() and not data.test.isnan().any()
+    seen = batches(data.train_dataloader())
+    assert (~seen.isnan().any(-1)).sum() == 6
 
 
 def test_root_is_named_by_the_environment(root, monkeypatch):

@@ -15,11 +15,19 @@ from small_runs import (
     write_config,
 )
 
-from qahm_torch import DimodSampler, ExactSampler, ReweightedWakeSleep, WakeSleep
+from qahm_torch import (
+    DimodSampler,
+    ExactSampler,
+    QuantumPriorLayer,
+    ReweightedWakeSleep,
+    WakeSleep,
+)
 from qahm_torch.data import OptDigits
 from qahm_torch.training import (
     MachineModule,
+    MaximumLikelihood,
     find_checkpoint,
+    load_fitting_weights,
     load_run,
     load_weights,
     read_checkpoint,
@@ -161,6 +169,28 @@ def test_what_refuses_another_model_stays_as_it_was(widths, fitted):
     with pytest.raises((RuntimeError, ValueError)):
         torch.nn.Module.load_state_dict(module, state)
     assert not same_weights(tensors_of(module), before)
+
+
+def test_what_fits_is_loaded_with_the_chains_of_a_prior_that_fits(fitted):
+    run = load_run(fitted)
+    module = MachineModule(small_machine(widths=(74, 10, 6)))
+    fitting = load_fitting_weights(module, fitted)
+    assert torch.equal(module.prior.J, run.module.prior.J)
+    assert torch.equal(module.prior.chains.spins, run.module.prior.chains.spins)
+    assert "machine.recognition.layers.0.weight" in fitting.left
+    other = MachineModule(small_machine(widths=(74, 12, 7)))
+    other.prior.draw()
+    chains = other.prior.chains
+    fitting = load_fitting_weights(other, fitted)
+    assert other.prior.chains is chains and "machine.prior.h" in fitting.left
+    assert "machine.recognition.layers.0.weight" in fitting.taken
+
+
+def test_where_nothing_fits_the_file_is_named(fitted):
+    layer = MaximumLikelihood(QuantumPriorLayer(5))
+    told = re.escape(f"{find_checkpoint(fitted)} is of another model: no tensor has the name")
+    with pytest.raises(ValueError, match=told):
+        load_fitting_weights(layer, fitted)
 
 
 def tensors_of(module):

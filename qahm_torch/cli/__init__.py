@@ -18,7 +18,7 @@ commands:
   fit        train a model from a YAML file        qahm fit --config configs/digits.yaml
   validate   validate a model, as fit takes it     qahm validate --config ... --ckpt_path ...
   test       test a model, as fit takes it         qahm test --config ... --ckpt_path ...
-  generate   draw dreams of a trained machine      qahm generate runs/digits
+  generate   draw dreams of a trained machine      qahm generate runs/digits --class 7
   evaluate   measure a trained machine, as JSON    qahm evaluate runs/digits
   export     write a file and a card of a machine  qahm export runs/digits
   report     draw a trained machine's figures      qahm report runs/digits

@@ -17,6 +17,7 @@ from qahm_torch.training import (
     RunConfig,
     freeze,
     keep_memory,
+    load_fitting_weights,
     load_weights,
 )
 from qahm_torch.training.processes import run_folder
@@ -44,6 +45,13 @@ class QahmCLI(LightningCLI):
             default=None,
             help="A checkpoint or run folder whose weights and chains the training starts from, "
             "with the settings of this run. (To resume a run as it was, use --ckpt_path.)",
+        )
+        parser.add_argument(
+            "--finetune_partial",
+            type=bool,
+            default=False,
+            help="Whether --finetune takes what fits by name and shape, where the model of the "
+            "checkpoint is another one; it then says what it has taken.",
         )
         parser.add_argument(
             "--freeze",
@@ -75,9 +83,18 @@ class QahmCLI(LightningCLI):
 
     def before_fit(self) -> None:
         source = self._get(self.config_init, "finetune")
-        if source is not None:
+        if self._get(self.config_init, "finetune_partial"):
+            self._take_what_fits(source)
+        elif source is not None:
             load_weights(self.model, source)
         freeze(self.model, self._get(self.config_init, "freeze"))
+
+    def _take_what_fits(self, source: str | None) -> None:
+        if source is None:
+            raise ValueError("finetune_partial is true, but --finetune names no checkpoint or run")
+        fitting = load_fitting_weights(self.model, source)
+        if self.trainer.is_global_zero:
+            print(fitting)
 
     def after_fit(self) -> None:
         folder = run_folder(self.trainer)

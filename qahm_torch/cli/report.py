@@ -63,7 +63,10 @@ def _generated(trained: Trained, num: int) -> Figure:
     nearest = nearest_neighbors(pixels, train)
     labels: list[object] = []
     if machine.num_classes:
-        labels = data.train[nearest.index, machine.num_pixels :].argmax(-1).tolist()
+        classes = data.train[nearest.index, machine.num_pixels :]
+        known = (~classes.isnan().any(-1)).tolist()
+        found = classes.argmax(-1).tolist()
+        labels = [label if is_known else "?" for label, is_known in zip(found, known, strict=True)]
     return generated_and_nearest(
         as_pictures(pixels, data),
         as_pictures(train[nearest.index], data),

@@ -10,12 +10,15 @@ from qahm_torch.data.coding import (
 from qahm_torch.data.color_patches import ColorPatches as ColorPatches
 from qahm_torch.data.diabetes import Diabetes as Diabetes, hide_at_random as hide_at_random
 from qahm_torch.data.hiding import hide_block as hide_block, hide_pixels as hide_pixels
+from qahm_torch.data.labels import hide_labels as hide_labels, repeat_known as repeat_known
 from qahm_torch.data.loader import TensorLoader as TensorLoader
 from qahm_torch.data.mixed_table import Column as Column, MixedTable as MixedTable
+from qahm_torch.data.mnist8 import MNIST8 as MNIST8
 from qahm_torch.data.mnist16 import MNIST16 as MNIST16
 from qahm_torch.data.mnist28 import MNIST28 as MNIST28
 from qahm_torch.data.optdigits import OptDigits as OptDigits
 from qahm_torch.data.optdigits42 import OptDigits42 as OptDigits42
+from qahm_torch.data.rotation import rotate as rotate
 from qahm_torch.data.tensor_module import (
     Splits as Splits,
     TensorDataModule as TensorDataModule,

@@ -31,6 +31,9 @@ class MNIST16(TensorDataModule):
             with 0 there is no validation.
         download: Whether to download the files if they are missing.
         seed: The seed of the order of the training images.
+        num_labels: The number of training images that have a class, as many of each digit as of
+            another and drawn by the seed; None for all.
+        label_repeats: How often an epoch visits an image with a class, in proportion to others.
 
     Raises:
         ValueError: If a number is not whole or too small.
@@ -56,6 +59,8 @@ class MNIST16(TensorDataModule):
         num_val: int = 0,
         download: bool = True,
         seed: int = 0,
+        num_labels: int | None = None,
+        label_repeats: int = 1,
     ):
         super().__init__(
             256,
@@ -64,6 +69,8 @@ class MNIST16(TensorDataModule):
             num_classes=NUM_DIGITS if classes else 0,
             num_levels=NUM_GRAYS,
             image_shape=(16, 16),
+            num_labels=num_labels,
+            label_repeats=label_repeats,
         )
         check_count("num_val", num_val, 0)
         self.dequantize = dequantize

@@ -36,6 +36,9 @@ class MNIST28(TensorDataModule):
         download: Whether to download the files if they are missing.
         seed: The seed of the order of the training images.
         classes: Whether 10 class units follow the 784 image units.
+        num_labels: The number of training images that have a class, as many of each digit as of
+            another and drawn by the seed; None for all.
+        label_repeats: How often an epoch visits an image with a class, in proportion to others.
 
     Raises:
         ValueError: If a number is not whole or too small, or if `binarize` is another word.
@@ -60,6 +63,8 @@ class MNIST28(TensorDataModule):
         download: bool = True,
         seed: int = 0,
         classes: bool = False,
+        num_labels: int | None = None,
+        label_repeats: int = 1,
     ):
         if binarize not in ("static", "dynamic"):
             raise ValueError(f"binarize is {binarize!r}, but it is either 'static' or 'dynamic'")
@@ -70,6 +75,8 @@ class MNIST28(TensorDataModule):
             num_classes=NUM_DIGITS if classes else 0,
             num_levels=2,
             image_shape=(28, 28),
+            num_labels=num_labels,
+            label_repeats=label_repeats,
         )
         check_count("num_val", num_val, 0)
         self.binarize = binarize

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from qahm_torch.data.labels import hide_labels, repeat_known
 from qahm_torch.data.lightning import pl
 from qahm_torch.data.loader import TensorLoader, check_count
 
 # The draws that belong to the data and not to a run are the same whatever seed the run has, or
 # likelihoods of two runs would be measured on two data sets.
-_VAL_NOISE, _TEST_NOISE = 1003, 1004
+_VAL_NOISE, _TEST_NOISE, _LABELS = 1003, 1004, 1005
 
 
 class Splits(NamedTuple):
@@ -38,6 +39,9 @@ class TensorDataModule(pl.LightningDataModule, ABC):
     validation and test it is drawn once, from a generator of its own with a fixed seed, so that
     every pass and every run sees the same values, whatever the batch size.
 
+    Where few training rows are to have a class, the class units of the others are NaN, which does
+    not count in `OneHot`. Validation and test rows always have theirs.
+
     With several devices each sees its share of the training rows, and all see the whole of the
     validation and test rows. `Trainer(overfit_batches=...)` turns the shuffling off.
 
@@ -51,10 +55,13 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         image_shape: The numbers of rows and columns of the image that the features are, row by
             row; None where they are none.
         num_repeats: How often an epoch visits each training row.
+        num_labels: The number of training rows that have a class, as many of each class as of
+            another and drawn by the seed; None for all.
+        label_repeats: How often an epoch visits a row with a class, in proportion to others.
 
     Raises:
-        ValueError: If a number is not whole or too small, or if an image of this shape has another
-            number of pixels than there are features.
+        ValueError: If a number is not whole or too small, if an image of this shape has another
+            number of pixels than there are features, or if there are labels and no class units.
 
     Example:
         >>> class Circle(TensorDataModule):
@@ -86,6 +93,8 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         num_levels: int | None = None,
         image_shape: tuple[int, int] | None = None,
         num_repeats: int = 1,
+        num_labels: int | None = None,
+        label_repeats: int = 1,
     ):
         super().__init__()
         check_count("num_features", num_features, 1)
@@ -93,6 +102,14 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         check_count("seed", seed, 0)
         check_count("num_classes", num_classes, 0)
         check_count("num_repeats", num_repeats, 1)
+        check_count("label_repeats", label_repeats, 1)
+        if num_labels is not None:
+            check_count("num_labels", num_labels, 0)
+        if num_classes == 0 and (num_labels is not None or label_repeats > 1):
+            raise ValueError(
+                f"num_labels is {num_labels} and label_repeats {label_repeats}, but there are no "
+                "class units"
+            )
         if num_levels is not None:
             check_count("num_levels", num_levels, 2)
         if image_shape is not None and math.prod(image_shape) != num_features:
@@ -107,6 +124,8 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         self.num_levels = num_levels
         self.image_shape = image_shape
         self.num_repeats = num_repeats
+        self.num_labels = num_labels
+        self.label_repeats = label_repeats
         self._splits: Splits | None = None
 
     @abstractmethod
@@ -160,14 +179,14 @@ class TensorDataModule(pl.LightningDataModule, ABC):
             splits = self.load_splits()
             for name, rows in splits._asdict().items():
                 _check_rows(name, rows, self.num_visible)
-            self._splits = splits
+            self._splits = splits._replace(train=self._partly_known(splits.train))
 
     def train_dataloader(self) -> TensorLoader:
         r"""Returns a loader of the training rows, shuffled and transformed in each epoch anew."""
         trainer: Any = self.trainer
         return TensorLoader(
             # a view where there is one repeat only
-            self.train.expand(self.num_repeats, -1, -1).flatten(0, 1),
+            self._visited().expand(self.num_repeats, -1, -1).flatten(0, 1),
             self.batch_size,
             shuffle=trainer is None or not trainer.overfit_batches,
             seed=self.seed,
@@ -183,6 +202,17 @@ class TensorDataModule(pl.LightningDataModule, ABC):
     def test_dataloader(self) -> TensorLoader | list[Any]:
         r"""Returns a loader of the test rows, or an empty list where there are none."""
         return self._evaluation_loader(self.test, _TEST_NOISE)
+
+    def _partly_known(self, rows: Tensor) -> Tensor:
+        if self.num_labels is None:
+            return rows
+        generator = torch.Generator().manual_seed(_LABELS + self.seed)
+        return hide_labels(rows, self.num_classes, self.num_labels, generator)
+
+    def _visited(self) -> Tensor:
+        if self.label_repeats == 1:
+            return self.train
+        return repeat_known(self.train, self.num_classes, self.label_repeats)
 
     def _evaluation_loader(self, rows: Tensor, noise_seed: int) -> TensorLoader | list[Any]:
         if len(rows) == 0:

@@ -9,8 +9,10 @@ from qahm_torch.nn.causal import (
     CausalConvolutions as CausalConvolutions,
     JointContext as JointContext,
 )
+from qahm_torch.nn.class_dreams import class_dreams as class_dreams
 from qahm_torch.nn.counts import PoissonUnits as PoissonUnits
 from qahm_torch.nn.discrete_vae import DiscreteVAE as DiscreteVAE
+from qahm_torch.nn.fitting import Fitting as Fitting, load_fitting as load_fitting
 from qahm_torch.nn.gray import ContinuousSpins as ContinuousSpins
 from qahm_torch.nn.grouped import GroupedRecognition as GroupedRecognition
 from qahm_torch.nn.levels import (

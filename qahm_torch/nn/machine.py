@@ -35,8 +35,8 @@ class HelmholtzMachine(Portable):
 
     Shapes: visible states are (*, N_visible). A unit that is not known, such as the class of a
     picture to be classified, is `recognition.unknown` in what the recognition sees: 0, or NaN
-    where it is told by bits (`Flagged`). In data it is NaN, which does not count where the output
-    is `MixedUnits`. A method that draws does so from
+    where it is told by bits (`Flagged`). In data it is NaN, which does not count where the units
+    are `OneHot`, such as the class, or `MixedUnits`. A method that draws does so from
     its `generator` alone, on the device of the machine, if it is given one.
 
     Arguments:

@@ -186,7 +186,8 @@ class SpinOneHot(LayerDistribution):
         \log p(s \mid a) = \sum_i \frac{s_i + 1}{2} \log \operatorname{softmax}(a)_i
 
     The term of a unit is zero unless the unit is +1, so that a sum over some of the units is
-    the log-probability of the class where the class is among them, and zero where it is not.
+    the log-probability of the class where the class is among them, and zero where it is not. So
+    is the term of a unit that is not known, NaN: a class that is missing does not count.
 
     Given a temperature, `rsample` draws relaxed classes, 2 x - 1 of the concrete distribution.
 
@@ -222,7 +223,8 @@ class SpinOneHot(LayerDistribution):
         return 4 * p * (1 - p)
 
     def unit_log_prob(self, values: Tensor) -> Tensor:
-        return (values.to(self.logits.dtype) + 1) / 2 * log_softmax(self.logits, dim=-1)
+        chosen = (values.to(self.logits.dtype) + 1) / 2
+        return chosen.masked_fill(chosen.isnan(), 0.0) * log_softmax(self.logits, dim=-1)
 
     def entropy(self) -> Tensor:
         log_p = log_softmax(self.logits, dim=-1)
@@ -385,8 +387,7 @@ def check_positive(name: str, number: int) -> int:
 def _check_temperature(temperature: float | None) -> float | None:
     if temperature is not None and not temperature > 0:
         raise ValueError(
-            f"temperature is {temperature}, but relaxed draws need a positive one, or None for "
-            "no relaxed draws"
+            f"temperature is {temperature}, but that of relaxed draws is positive, or None"
         )
     return temperature
 

@@ -14,3 +14,4 @@ from qahm_torch.systems.seeds import Seeds as Seeds
 from qahm_torch.systems.semi_quantum_units import SemiQuantumUnits as SemiQuantumUnits
 from qahm_torch.systems.system import System as System
 from qahm_torch.systems.tables import MixedTables as MixedTables
+from qahm_torch.systems.transfer import Transfer as Transfer

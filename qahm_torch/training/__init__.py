@@ -25,6 +25,7 @@ from qahm_torch.training.prior_module import PriorModule as PriorModule, freeze 
 from qahm_torch.training.runs import (
     Run as Run,
     RunConfig as RunConfig,
+    load_fitting_weights as load_fitting_weights,
     load_run as load_run,
     load_weights as load_weights,
 )

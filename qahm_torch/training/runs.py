@@ -2,7 +2,7 @@ r"""Runs on disk: checkpoints that carry their configuration, found and loaded a
 
 from __future__ import annotations
 
-__all__ = ["Run", "RunConfig", "load_run", "load_weights"]
+__all__ = ["Run", "RunConfig", "load_fitting_weights", "load_run", "load_weights"]
 
 from argparse import ArgumentError
 from pathlib import Path
@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_only
 
+from qahm_torch.nn import Fitting, load_fitting
 from qahm_torch.training.checkpoints import (
     CONFIG_KEY,
     find_checkpoint,
@@ -101,12 +102,40 @@ def load_weights(module: pl.LightningModule, path: str | Path) -> None:
     _restore(module, checkpoint, file)
 
 
+def load_fitting_weights(module: pl.LightningModule, path: str | Path) -> Fitting:
+    r"""Loads what fits of the weights of another run into a model, and says what did.
+
+    The names and the rules are those of `load_fitting`. The chains are loaded where the prior is.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If the checkpoint cannot be read or is of qahm_torch 0.1, or if nothing fits.
+    """
+    file = find_checkpoint(path)
+    checkpoint = read_checkpoint(file)
+    refuse_older(checkpoint, file)
+    try:
+        fitting = load_fitting(module, checkpoint["state_dict"])
+    except ValueError as error:
+        raise ValueError(f"{file} is of another model: {error}") from error
+    prior = boltzmann_of(module)
+    (prefix,) = [name for name, part in module.named_modules() if part is prior] or [None]
+    if prefix is not None and any(name.startswith(f"{prefix}.") for name in fitting.taken):
+        _take_prior(module, checkpoint)
+    return fitting
+
+
 def _restore(module: pl.LightningModule, checkpoint: dict[str, Any], file: Path) -> None:
     try:
         module.load_state_dict(checkpoint["state_dict"])
     except (RuntimeError, ValueError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         raise ValueError(f"{file} is of another model: {' '.join(lines[:4])}") from error
+    _take_prior(module, checkpoint)
+
+
+def _take_prior(module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    r"""Gives a module the chains of a checkpoint, and what its sampler has learned."""
     if not isinstance(module, PriorModule):
         return
     # Lightning knows the rank before its processes meet.

@@ -1,0 +1,101 @@
+r"""Part of the state of one module as the start of another."""
+
+from __future__ import annotations
+
+__all__ = ["Fitting", "load_fitting"]
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from qahm_torch.nn.prior import Prior
+
+
+class Fitting(NamedTuple):
+    r"""What a module has taken of the state of another one, by the names of its tensors."""
+
+    taken: list[str]
+    left: dict[str, str]  # why a tensor of the module has stayed as it was
+
+    def __str__(self) -> str:
+        r"""Returns a line for each tensor."""
+        lines = [f"taken      {name}" for name in self.taken]
+        return "\n".join(lines + [f"not taken  {name}: {why}" for name, why in self.left.items()])
+
+
+def load_fitting(module: nn.Module, state: Mapping[str, Any]) -> Fitting:
+    r"""Loads those tensors of a state that have the name and the shape of one of a module.
+
+    A prior is taken as a whole or not at all: its log Z is that of all its parameters, and those
+    of another graph, strands or gates mean something else. All other tensors stay as they are.
+
+    Arguments:
+        module: The module, such as a `HelmholtzMachine`.
+        state: The state of another one, as `state_dict` gives it.
+
+    Returns:
+        What has been taken, and what has not.
+
+    Raises:
+        ValueError: If nothing fits; the module is then as it was.
+
+    Example:
+        >>> small, large = nn.Linear(2, 3), nn.Linear(4, 3)
+        >>> print(load_fitting(large, small.state_dict()))
+        taken      bias
+        not taken  weight: of shape (3, 4), and there (3, 2)
+    """
+    own = module.state_dict()
+    misfits = {name: _misfit(name, value, state) for name, value in own.items()}
+    left = {name: why for name, why in misfits.items() if why}
+    for prefix in _prior_prefixes(module):
+        _leave_whole(prefix, own, state, left)
+    taken = {name: state[name] for name in own if name not in left}
+    if not any(isinstance(value, Tensor) for value in taken.values()):
+        told = "; ".join(f"{name}: {why}" for name, why in list(left.items())[:3])
+        raise ValueError(f"no tensor has the name and the shape of one in the state ({told})")
+    module.load_state_dict(taken, strict=False)
+    return Fitting(list(taken), left)
+
+
+def _misfit(name: str, value: Any, state: Mapping[str, Any]) -> str:
+    r"""Returns why an entry of a state cannot take the place of a value; nothing if it can."""
+    if name not in state:
+        return "not there"
+    other = state[name]
+    if isinstance(value, Tensor) and isinstance(other, Tensor):
+        here, there = tuple(value.shape), tuple(other.shape)
+        return "" if here == there else f"of shape {here}, and there {there}"
+    return "" if _same(value, other) else "not the same there"
+
+
+def _leave_whole(
+    prefix: str, own: Mapping[str, Any], state: Mapping[str, Any], left: dict[str, str]
+) -> None:
+    r"""Leaves all of a prior of which something does not fit, or which has more over there."""
+    inside = [name for name in own if name.startswith(prefix)]
+    more = [name for name in state if name.startswith(prefix) and name not in own]
+    reasons = [f"{name} is {left[name]}" for name in inside if name in left]
+    reasons += [f"{name} is there, too" for name in more]
+    for name in inside if reasons else ():
+        left.setdefault(name, f"the prior is another one, {reasons[0]}")
+
+
+def _prior_prefixes(module: nn.Module) -> Iterator[str]:
+    for name, part in module.named_modules():
+        if isinstance(part, Prior):
+            yield f"{name}." if name else ""
+
+
+def _same(value: Any, other: Any) -> bool:
+    r"""Returns whether two plain values, with tensors in them, are equal."""
+    if isinstance(value, Tensor) or isinstance(other, Tensor):
+        both = isinstance(value, Tensor) and isinstance(other, Tensor)
+        return both and torch.equal(value.cpu(), other.cpu())
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(_same(value[k], other[k]) for k in value)
+    if isinstance(value, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(value) == len(other) and all(map(_same, value, other))
+    return bool(value == other)

@@ -28,6 +28,7 @@ from qahm_torch.nn.residual import (
     ResidualDecoder as ResidualDecoder,
     ResidualEncoder as ResidualEncoder,
 )
+from qahm_torch.nn.smoothing import Smoothing as Smoothing, smooth as smooth
 from qahm_torch.nn.units import (
     Concatenated as Concatenated,
     OneHot as OneHot,

@@ -62,6 +62,9 @@ def test_evaluate_reports_numbers_as_json(fitted, tmp_path, capsys):
     assert report["version"] == qahm_torch.__version__
     assert report["checkpoint"] == str(find_checkpoint(fitted))
     assert report["num_test"] == 50
+    assert report["data"] == {
+        **{"class": "OptDigits", "num_train": 1197, "num_val": 300, "num_test": 300},
+    }
     nats, bits = report["likelihood"]["nats"], report["likelihood"]["bits_per_pixel"]
     assert nats["lower"] <= nats["value"] and nats["num_particles"] == 5
     assert bits["value"] <= bits["lower"]

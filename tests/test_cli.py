@@ -63,7 +63,7 @@ def test_evaluate_reports_numbers_as_json(fitted, tmp_path, capsys):
     assert report["checkpoint"] == str(find_checkpoint(fitted))
     assert report["num_test"] == 50
     assert report["data"] == {
-        **{"class": "OptDigits", "num_train": 1197, "num_val": 300, "num_test": 300},
+        **{"class": "OptDigits", "num_train": 400, "num_val": 50, "num_test": 1347},
     }
     nats, bits = report["likelihood"]["nats"], report["likelihood"]["bits_per_pixel"]
     assert nats["lower"] <= nats["value"] and nats["num_particles"] == 5
@@ -202,6 +202,15 @@ def test_finetuning_starts_from_the_weights_of_a_run(fitted, tmp_path):
     assert same_weights(weights_of(tuned.module), weights_of(load_run(fitted).module))
     assert tuned.module.prior.num_samples == 20
     assert repr(tuned.module.prior.sampler) == "ExactSampler()"
+
+
+def test_a_configuration_steps_the_schedule_per_update(tmp_path):
+    config = small_config()
+    config["model"]["init_args"]["lr_scheduler_interval"] = "step"
+    config["trainer"]["max_epochs"] = 2
+    path = find_checkpoint(fit(tmp_path, config))
+    checkpoint = torch.load(path, weights_only=False)
+    assert checkpoint["lr_schedulers"][0]["last_epoch"] == checkpoint["global_step"] > 2
 
 
 def test_finetuning_leaves_frozen_parts(fitted, tmp_path):

@@ -120,13 +120,15 @@ def _recognition_of(machine: HelmholtzMachine) -> BeliefNetwork | GroupedRecogni
 def _expected_log_prob(prior: Prior, smoothing: Smoothing, negative: Samples) -> Tensor:
     r"""Returns what has the mean of log p(s), (*), given smoothed states of groups of spins."""
     own, before = (torch.cat(m, -1) for m in (smoothing.means, smoothing.posterior_means))
-    sizes = [means.shape[-1] for means in smoothing.means]
-    group = torch.arange(len(sizes), device=own.device)
-    of_spin = group.repeat_interleave(torch.tensor(sizes, device=own.device))
+    number = len(smoothing.means)
+    of_spin = torch.tensor(
+        [g for g, means in enumerate(smoothing.means) for _ in range(means.shape[-1])],
+        device=own.device,
+    )
     # One row for each group, broadcast over the data.
-    group = group.view(-1, *[1] * own.ndim)
+    group = torch.arange(number, device=own.device).view(-1, *[1] * own.ndim)
     without = torch.where(of_spin < group, before, 0.0)
     with_own = torch.where(of_spin == group, own, without)
     # The first group without its own is log p(0), which cancels the term in front of the sum.
     values = prior.log_prob(torch.cat([with_own, without[1:]]), negative)
-    return values[: len(sizes)].sum(0) - values[len(sizes) :].sum(0)
+    return values[:number].sum(0) - values[number:].sum(0)

@@ -60,7 +60,10 @@ class ResidualEncoder(nn.Module):
     ):
         super().__init__()
         sizes = _sizes(num_rows, num_columns, channels, num_blocks)
-        check_positive("num_features", num_features)
+        self.num_rows, self.num_columns = sizes[0]
+        self.num_features = check_positive("num_features", num_features)
+        self.channels = tuple(channels)
+        self.num_blocks = num_blocks
         self.shape = sizes[0]
         stages: list[nn.Module] = [nn.Unflatten(1, (1, *self.shape))]
         before = 1
@@ -83,7 +86,7 @@ class ResidualEncoder(nn.Module):
         return _in_pieces(self.net, rows)
 
     def extra_repr(self) -> str:
-        return f"shape={self.shape}"
+        return f"shape={self.shape}, channels={self.channels}, num_blocks={self.num_blocks}"
 
 
 class ResidualDecoder(nn.Module):
@@ -133,8 +136,11 @@ class ResidualDecoder(nn.Module):
     ):
         super().__init__()
         self.num_inputs = check_positive("num_inputs", num_inputs)
-        check_positive("num_parameters", num_parameters)
+        self.num_parameters = check_positive("num_parameters", num_parameters)
         sizes = _sizes(num_rows, num_columns, channels, num_blocks)[::-1]
+        self.num_rows, self.num_columns = sizes[-1]
+        self.channels = tuple(channels)
+        self.num_blocks = num_blocks
         first = (channels[0], *sizes[0])
         stages: list[nn.Module] = [
             nn.Linear(num_inputs, first[0] * first[1] * first[2]),
@@ -154,6 +160,10 @@ class ResidualDecoder(nn.Module):
                 f"(B, {self.num_inputs})"
             )
         return _in_pieces(self.net, rows)
+
+    def extra_repr(self) -> str:
+        shape = self.num_rows, self.num_columns
+        return f"shape={shape}, channels={self.channels}, num_blocks={self.num_blocks}"
 
 
 class _Block(nn.Module):

@@ -74,6 +74,9 @@ def test_evaluate_reports_numbers_as_json(fitted, tmp_path, capsys):
     assert report["version"] == qahm_torch.__version__
     assert report["checkpoint"] == str(find_checkpoint(fitted))
     assert report["num_test"] == 50
+    assert report["data"] == {
+        **{"class": "OptDigits", "num_train": 400, "num_val": 50, "num_test": 1347},
+    }
     nats, bits = report["likelihood"]["nats"], report["likelihood"]["bits_per_pixel"]
     assert nats["lower"] <= nats["value"] and nats["num_particles"] == 5
     assert bits["value"] <= bits["lower"]
@@ -265,6 +268,15 @@ def test_few_labels_are_reached_from_yaml(tmp_path):
     assert all(p.isfinite().all() for p in weights_of(run.module).values())
     figures = ["--num", "5", "--num_temperatures", "10", "--output", str(tmp_path / "figures")]
     assert qahm("report", str(folder), *figures) == 0
+
+
+def test_a_configuration_steps_the_schedule_per_update(tmp_path):
+    config = small_config()
+    config["model"]["init_args"]["lr_scheduler_interval"] = "step"
+    config["trainer"]["max_epochs"] = 2
+    path = find_checkpoint(fit(tmp_path, config))
+    checkpoint = torch.load(path, weights_only=False)
+    assert checkpoint["lr_schedulers"][0]["last_epoch"] == checkpoint["global_step"] > 2
 
 
 def test_finetuning_leaves_frozen_parts(fitted, tmp_path):

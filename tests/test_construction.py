@@ -30,6 +30,10 @@ MODULES = {
     "groups": lambda: qt.GroupedRecognition(
         6, 4, trunk=nn.Linear(6, 5), num_features=5, num_groups=2, num_hidden=3, temperature=0.3
     ),
+    "residual convolutions": lambda: nn.Sequential(
+        qt.ResidualEncoder(5, 4, 6, channels=[2, 3], num_blocks=2),
+        qt.ResidualDecoder(6, 5, 4, channels=[3], num_blocks=0, num_parameters=2),
+    ),
     "flags": lambda: qt.Flagged(qt.BeliefNetwork([8, 3])),
     "a conditional machine": lambda: qt.ConditionalBoltzmann([4, 3]),
     "couplings on a chip": lambda: qt.QuantumPriorLayer(qt.CouplingGraph.chimera(1), hidden=[5]),

@@ -5,6 +5,7 @@ import shutil
 from functools import partial
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from small_runs import (
     Counting,
@@ -255,6 +256,60 @@ def test_schedule_is_stepped_per_epoch(tmp_path):
     trainer.fit(module, digits())
     rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
     assert rates == pytest.approx([0.0001, 0.005])
+
+
+class Rates(pl.Callback):
+    r"""Keeps the learning rates of the groups at each update."""
+
+    def __init__(self):
+        self.rates = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.rates.append([group["lr"] for group in optimizer.param_groups])
+
+
+def halving(optimizer):
+    return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+
+def test_schedule_is_stepped_per_update_where_that_is_asked_for(tmp_path):
+    module = MachineModule(
+        small_machine(),
+        optimizer=adam(0.01),
+        prior_lr=0.5,
+        lr_scheduler=halving,
+        lr_scheduler_interval="step",
+    )
+    rates = Rates()
+    # Of accumulated batches, two are one update.
+    trainer = quiet_trainer(
+        tmp_path,
+        max_epochs=2,
+        limit_train_batches=4,
+        limit_val_batches=0,
+        accumulate_grad_batches=2,
+        callbacks=[rates],
+    )
+    trainer.fit(module, digits())
+    halves = [0.5**k for k in range(4)]
+    assert rates.rates == [pytest.approx([0.01 * half, 0.5 * half]) for half in halves]
+
+
+def test_schedule_of_a_prior_alone_is_stepped_per_update_too(tmp_path):
+    layer = QuantumPriorLayer(digits().num_visible, num_samples=16)
+    module = MaximumLikelihood(
+        layer, optimizer=adam(0.01), lr_scheduler=halving, lr_scheduler_interval="step"
+    )
+    rates = Rates()
+    settings = {"max_epochs": 1, "limit_train_batches": 3, "limit_val_batches": 0}
+    trainer = quiet_trainer(tmp_path, callbacks=[rates], **settings)
+    trainer.fit(module, digits())
+    assert rates.rates == [pytest.approx([rate]) for rate in (0.01, 0.005, 0.0025)]
+
+
+def test_another_interval_is_refused():
+    with pytest.raises(ValueError, match="lr_scheduler_interval is 'batch', but"):
+        MachineModule(small_machine(), lr_scheduler_interval="batch")
 
 
 def exact_loss(layer, data):

@@ -75,6 +75,7 @@ def measure(trained: Trained, settings: Any) -> dict[str, Any]:
         "version": qahm_torch.__version__,
         "checkpoint": str(trained.checkpoint),
         "training": _training(trained.folder),
+        "data": data.summary(),
         "num_test": len(noisy),
         "prior": _prior(machine, log_z),
         "likelihood": _likelihood(trained, noisy, log_z, settings.num_particles),

@@ -169,6 +169,11 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         r"""The test rows without noise, of shape (R, num_visible)."""
         return self._loaded().test
 
+    def summary(self) -> dict[str, Any]:
+        r"""Returns what a report says of the data: the class, and the numbers of rows."""
+        sizes = {f"num_{name}": len(rows) for name, rows in self._loaded()._asdict().items()}
+        return {"class": type(self).__name__, **sizes}
+
     def setup(self, stage: str | None = None) -> None:
         r"""Loads the data, once for all stages.
 

@@ -26,6 +26,11 @@ from qahm_torch.nn.mlp import NormalizedMLP as NormalizedMLP
 from qahm_torch.nn.prior import Prior as Prior
 from qahm_torch.nn.real import LogisticUnits as LogisticUnits, NormalUnits as NormalUnits
 from qahm_torch.nn.recognition import Draw as Draw, Recognition as Recognition
+from qahm_torch.nn.residual import (
+    ResidualDecoder as ResidualDecoder,
+    ResidualEncoder as ResidualEncoder,
+)
+from qahm_torch.nn.smoothing import Smoothing as Smoothing, smooth as smooth
 from qahm_torch.nn.units import (
     Concatenated as Concatenated,
     OneHot as OneHot,

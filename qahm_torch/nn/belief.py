@@ -143,6 +143,15 @@ class BeliefNetwork(Recognition):
         """
         return self._run(inputs, lambda k, layer: self._relaxed(k, layer, generator))
 
+    def run(self, inputs: Tensor, choose: Callable[[int, Distribution], Tensor]) -> Draw:
+        r"""Returns states that a function chooses, layer by layer, and their log-probability.
+
+        Arguments:
+            inputs: The states of the input, of shape (*, width_0).
+            choose: Returns states (*, width) of a layer, given its number and its distribution.
+        """
+        return self._run(inputs, choose)
+
     def log_prob(self, states: Sequence[Tensor], observed: Tensor | None = None) -> Tensor:
         r"""Returns :math:`\log p(x_1, \dots, x_L | x_0)` in nats, of shape (*).
 

@@ -118,6 +118,15 @@ class GroupedRecognition(Recognition):
         """
         return self._run(inputs, lambda g, law: self._relaxed(law, generator))
 
+    def run(self, inputs: Tensor, choose: Callable[[int, Distribution], Tensor]) -> Draw:
+        r"""Returns states that a function chooses, group by group, and their log-probability.
+
+        Arguments:
+            inputs: Visible states of shape (*, N_visible).
+            choose: Returns states (*, width) of a group, given its number and its distribution.
+        """
+        return self._run(inputs, choose)
+
     def log_prob(self, states: Sequence[Tensor]) -> Tensor:
         inputs, spins = states
         parts = spins.split(self.sizes, -1)

@@ -46,6 +46,10 @@ class Prior(nn.Module, ABC):
         tensor([-2.0794, -2.0794], grad_fn=<SumBackward1>)
     """
 
+    is_multilinear: bool = False
+    r"""Whether the log-probability extends to relaxed spins so that it is linear in each of them:
+    its mean over independent spins is then that of their means."""
+
     @property
     @abstractmethod
     def num_visible(self) -> int:

@@ -8,6 +8,7 @@ from qahm_torch.objectives.reweighted import (
     ReweightedWakeSleep as ReweightedWakeSleep,
     reweighted_wake_loss as reweighted_wake_loss,
 )
+from qahm_torch.objectives.smoothed import SmoothedELBO as SmoothedELBO
 from qahm_torch.objectives.stages import Stages as Stages
 from qahm_torch.objectives.vimco import VIMCO as VIMCO
 from qahm_torch.objectives.wake_sleep import (

@@ -159,11 +159,11 @@ def log_mean_exp(log_weights: Tensor) -> Tensor:
     return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
 
 
-def check_particles(num_particles: int, least: int) -> int:
+def check_particles(num_particles: int, least: int, name: str = "num_particles") -> int:
     r"""Returns a number of particles; raises ValueError if there are too few."""
     if num_particles < least:
         raise ValueError(
-            f"num_particles is {num_particles}, but at least {least} "
+            f"{name} is {num_particles}, but at least {least} "
             f"{'is' if least == 1 else 'are'} needed"
         )
     return num_particles

@@ -99,6 +99,8 @@ class QuantumPriorLayer(BoltzmannPrior):
         )
         self.hidden_units = HiddenUnits(self.graph, hidden)
         self.hidden_sampler = hidden_sampler or GibbsSampler(num_sweeps=20)
+        # The free energy of hidden units is not that of means, their energy is.
+        self.is_multilinear = len(self.hidden_units.hidden) == 0
         self.reset_parameters()
 
     @property

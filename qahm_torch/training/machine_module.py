@@ -18,7 +18,7 @@ from qahm_torch.nn.construction import construction
 from qahm_torch.nn.saving import FORMAT, MACHINE_KEY
 from qahm_torch.objectives import Objective, WakeSleep
 from qahm_torch.training.compiling import Compiler
-from qahm_torch.training.prior_module import PriorModule, boltzmann_of
+from qahm_torch.training.prior_module import Interval, PriorModule, boltzmann_of
 
 
 class MachineModule(PriorModule):
@@ -37,13 +37,14 @@ class MachineModule(PriorModule):
         objective: What is minimized; None for `WakeSleep()`.
         num_val_particles: The particles per datum of the validation and test likelihood.
         optimizer: Returns the optimizer of parameter groups; None for Adam at 1e-3.
-        lr_scheduler: Returns the learning-rate schedule, stepped per epoch; None for a constant
-            rate.
+        lr_scheduler: Returns the learning-rate schedule; None for a constant rate.
         prior_lr: The learning rate of the prior; None for that of the rest.
         overlap: Whether a device works on the samples of the next update while this one is
             computed; they are then of the model one update ago. For Boltzmann machines.
         compile_losses: Whether the objective is compiled by `torch.compile`, which takes some ten
             seconds and, on the CPU, a C++ compiler; the random numbers are those of a run without.
+        lr_scheduler_interval: When the schedule is stepped, after each "epoch" or each "step",
+            which is an update: `T_max` and the like are then numbers of updates.
 
     Raises:
         ValueError: If a setting is out of its range or does not fit the machine; in training also
@@ -67,9 +68,10 @@ class MachineModule(PriorModule):
         prior_lr: float | None = None,
         overlap: bool = False,
         compile_losses: bool = False,
+        lr_scheduler_interval: Interval = "epoch",
     ):
         optimizer = optimizer or partial(torch.optim.Adam, lr=1e-3, fused=True)
-        super().__init__(optimizer, lr_scheduler, prior_lr, overlap)
+        super().__init__(optimizer, lr_scheduler, prior_lr, overlap, lr_scheduler_interval)
         if num_val_particles < 1:
             raise ValueError(
                 f"num_val_particles is {num_val_particles}, but at least 1 particle is needed"

@@ -14,7 +14,7 @@ from torch import Tensor
 from qahm_torch.ising import Samples
 from qahm_torch.nn import Prior
 from qahm_torch.priors import BoltzmannPrior
-from qahm_torch.training.prior_module import PriorModule, boltzmann_of
+from qahm_torch.training.prior_module import Interval, PriorModule, boltzmann_of
 
 
 class MaximumLikelihood(PriorModule):
@@ -29,8 +29,9 @@ class MaximumLikelihood(PriorModule):
         layer: The prior.
         negative: Where the chains of the negative phase start, "sampler" or "data".
         optimizer: Returns the optimizer of parameter groups; None for Adam at 1e-2.
-        lr_scheduler: Returns the learning-rate schedule, stepped per epoch; None for a constant
-            rate.
+        lr_scheduler: Returns the learning-rate schedule; None for a constant rate.
+        lr_scheduler_interval: When the schedule is stepped, after each "epoch" or each "step",
+            which is an update.
 
     Raises:
         ValueError: If `negative` is neither of the two, or "data" and the prior no Boltzmann
@@ -55,9 +56,12 @@ class MaximumLikelihood(PriorModule):
         negative: Literal["sampler", "data"] = "sampler",
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
+        lr_scheduler_interval: Interval = "epoch",
     ):
         optimizer = optimizer or partial(torch.optim.Adam, lr=1e-2, fused=True)
-        super().__init__(optimizer, lr_scheduler, None)
+        super().__init__(
+            optimizer, lr_scheduler, None, lr_scheduler_interval=lr_scheduler_interval
+        )
         if negative not in ("sampler", "data"):
             raise ValueError(f"negative is {negative!r}, but there are 'sampler' and 'data'")
         if negative == "data" and not isinstance(layer, BoltzmannPrior):

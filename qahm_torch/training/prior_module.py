@@ -2,11 +2,11 @@ r"""What Lightning modules with a prior share: its samples, its log Z, and one o
 
 from __future__ import annotations
 
-__all__ = ["PriorModule", "boltzmann_of", "freeze"]
+__all__ = ["Interval", "PriorModule", "boltzmann_of", "freeze"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -28,6 +28,8 @@ from qahm_torch.training.processes import (
     set_random_state,
 )
 
+Interval = Literal["epoch", "step"]
+
 
 class PriorModule(AtomicLoading, pl.LightningModule, ABC):
     r"""What all modules with a prior share: its samples, its log Z and one optimizer.
@@ -45,11 +47,16 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
 
     Arguments:
         optimizer: Returns the optimizer of parameter groups.
-        lr_scheduler: Returns the learning-rate schedule of the optimizer, stepped per epoch; None
-            for a constant rate.
+        lr_scheduler: Returns the learning-rate schedule of the optimizer; None for a constant
+            rate.
         prior_lr: The learning rate of the prior; None for that of the rest.
         overlap: Whether the samples of the next update are asked for before this one is computed,
             so that a device works in the meantime. They are then of the model one update ago.
+        lr_scheduler_interval: When the schedule is stepped, after each "epoch" or each "step",
+            which is an update.
+
+    Raises:
+        ValueError: If the interval is another word.
     """
 
     def __init__(
@@ -58,11 +65,18 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         lr_scheduler: LRSchedulerCallable | None,
         prior_lr: float | None,
         overlap: bool = False,
+        lr_scheduler_interval: Interval = "epoch",
     ):
         super().__init__()
+        if lr_scheduler_interval not in ("epoch", "step"):
+            raise ValueError(
+                f"lr_scheduler_interval is {lr_scheduler_interval!r}, but a schedule is stepped "
+                "per 'epoch' or per 'step'"
+            )
         self.overlap = overlap
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
+        self.lr_scheduler_interval = lr_scheduler_interval
         self.prior_lr = prior_lr
         self.negative: Samples | None = None
         self._resumed: dict[str, list[Any]] | None = None
@@ -94,7 +108,11 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         optimizer = self.optimizer(groups)
         if self.lr_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
+        schedule = {
+            "scheduler": self.lr_scheduler(optimizer),
+            "interval": self.lr_scheduler_interval,
+        }
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def configure_gradient_clipping(
         self,

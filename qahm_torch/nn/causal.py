@@ -130,6 +130,8 @@ class CausalConvolutions(JointContext):
         self.register_buffer("mask", _mask(size, size * size // 2), persistent=False)
 
     def features(self, values: Tensor) -> Tensor:
+        if self.gain == 0:
+            return values
         image = values.view(-1, 1, *self.shape)
         of_values = self.of_values
         seen: Tensor = self.blocks(

@@ -77,6 +77,10 @@ def test_evaluate_reports_numbers_as_json(fitted, tmp_path, capsys):
     assert report["data"] == {
         **{"class": "OptDigits", "num_train": 400, "num_val": 50, "num_test": 1347},
     }
+    training = report["training"]
+    assert [v["updates"] for v in training["validation"]] == [4, 8]
+    assert 0 < training["validation"][0]["seconds"] < training["validation"][1]["seconds"]
+    assert all(v["nats"] < 0 for v in training["validation"])
     nats, bits = report["likelihood"]["nats"], report["likelihood"]["bits_per_pixel"]
     assert nats["lower"] <= nats["value"] and nats["num_particles"] == 5
     assert bits["value"] <= bits["lower"]

@@ -131,25 +131,33 @@ def _prior(machine: HelmholtzMachine, log_z: LogZ | None) -> dict[str, Any]:
     }
 
 
-def _training(folder: Path) -> dict[str, float] | None:
+def _training(folder: Path) -> dict[str, Any] | None:
     r"""Returns the updates and the seconds of a run by its TensorBoard events; None without them.
 
-    The time runs from the first to the last logged update, validation and pictures included.
+    The time runs from the first to the last logged update, validation and pictures included; each
+    validation has its own.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    if "train/loss" not in events.Tags()["scalars"]:
+    known = events.Tags()["scalars"]
+    if "train/loss" not in known:
         return None
     logged = events.Scalars("train/loss")
     seconds = logged[-1].wall_time - logged[0].wall_time
     updates = logged[-1].step - logged[0].step
     if updates == 0:
         return None
+    name = "val/log_likelihood"
+    validations = events.Scalars(name) if name in known else []
     return {
         "updates": logged[-1].step + 1,
         "seconds": seconds,
         "seconds_per_update": seconds / updates,
+        "validation": [
+            {"updates": v.step + 1, "seconds": v.wall_time - logged[0].wall_time, "nats": v.value}
+            for v in validations
+        ],
     }
 
 

@@ -1,0 +1,37 @@
+r"""The figure of validation likelihoods over hours of training, from the reports in `likelihood`.
+
+    python benchmarks/likelihood_curves.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from qahm_torch.evaluation import save_figure
+from qahm_torch.evaluation.figures import blank_figure
+
+FOLDER = Path(__file__).parent / "likelihood"
+STYLES = ("-", "--", "-.", ":")
+
+
+def main() -> None:
+    curves = {path.stem: _curve(path) for path in sorted(FOLDER.glob("mnist28*.json"))}
+    figure = blank_figure(6.0, 3.6, "constrained")
+    axes = figure.subplots()
+    for (name, (hours, nats)), style in zip(curves.items(), STYLES, strict=False):
+        axes.plot(hours, nats, style, color="0.15", label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel("hours of training on one core")
+    axes.set_ylabel("validation: bound of the negative log-likelihood by 10 draws, nats")
+    axes.legend(frameon=False)
+    save_figure(figure, FOLDER / "curves.png")
+
+
+def _curve(path: Path) -> tuple[list[float], list[float]]:
+    validation = json.loads(path.read_text())["training"].get("validation", [])
+    return [v["seconds"] / 3600 for v in validation], [-v["nats"] for v in validation]
+
+
+if __name__ == "__main__":
+    main()

@@ -24,18 +24,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
 import qahm_torch as qt
 from qahm_torch.data import OptDigits
-from qahm_torch.evaluation import evidence_bound, log_likelihood, write_json
+from qahm_torch.evaluation import evidence_bound, log_likelihood, save_figure, write_json
 from qahm_torch.ising import exact_log_probs
 from qahm_torch.samplers import LogZ, estimate_log_z
 
 BITS = (8, 16, 32, 64, 128)
 DECODERS = ("linear", "two hidden layers")
 PRIORS = ("factorial", "bipartite", "complete", "native", "embedded", "quantum")
+STYLES = {
+    "factorial": ("0.6", "o", ":"),
+    "bipartite": ("0.45", "s", "--"),
+    "complete": ("0.0", "D", "-"),
+    "native": ("0.25", "^", "-."),
+    "embedded": ("0.0", "x", ""),
+    "quantum": ("0.0", "*", ""),
+}
 # Larger ones take too long: a simulated chip for its many qubits, a density matrix for its size.
 LARGEST = {"embedded": 32, "quantum": 8}
 LR, CLIP, WIDTH, WARM_UP = 6e-3, 50.0, 128, 0.5
@@ -62,6 +71,7 @@ def main() -> None:
             report["runs"].append({**case, **train_and_measure(case, data, settings)})
             write_json(settings.output, report)
             print(json.dumps(report["runs"][-1]), flush=True)
+    save_figure(figure(report["runs"]), settings.output.with_suffix(".png"))
 
 
 CASE = ("seed", "bits", "decoder", "prior")
@@ -203,6 +213,55 @@ def exact_or_bracketed(prior: Any) -> LogZ:
     if isinstance(prior, RelaxedQuantumPrior):  # which has its log-probability as it is
         return LogZ(*(float(prior.log_z),) * 3, 0.0)
     return estimate_log_z(prior.ising().detach(), num_chains=512, num_temperatures=400)
+
+
+def figure(runs: list[dict[str, Any]]) -> plt.Figure:
+    r"""Returns likelihoods over the number of bits, and below them those less that of factorial."""
+    result, grid = plt.subplots(
+        *(2, 2), figsize=(7.4, 5.2), sharex=True, sharey="row", layout="constrained"
+    )
+    for decoder, (above, below) in zip(DECODERS, grid.T, strict=True):
+        above.set_title(f"decoder: {decoder}", loc="left", fontsize=9)
+        for place, prior in enumerate(PRIORS):
+            points = [
+                (bits * 1.06 ** (place - 2.5), values_of(runs, bits, decoder, prior))
+                for bits in BITS
+            ]
+            draw(above, prior, [(x, list(v.values())) for x, v in points])
+            base = {b: values_of(runs, b, decoder, "factorial") for b in BITS}
+            paired = [
+                (x, [v[s] - base[bits][s] for s in v if s in base[bits]])
+                for bits, (x, v) in zip(BITS, points, strict=True)
+            ]
+            draw(below, prior, paired if prior != "factorial" else [])
+        below.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+        below.set_xscale("log", base=2)
+        below.set_xticks(BITS, [str(bits) for bits in BITS])
+        below.set_xlabel("bits")
+    grid[0, 0].set_ylabel("test log-likelihood (nats)", fontsize=9)
+    grid[1, 0].set_ylabel("more than factorial (nats)", fontsize=9)
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0, 1].legend(frameon=False, fontsize=8, loc="lower right")
+    return result
+
+
+def values_of(runs: list[dict[str, Any]], bits: int, decoder: str, prior: str) -> dict[int, float]:
+    r"""Returns the test log-likelihood of each seed."""
+    wanted = (bits, decoder, prior)
+    return {r["seed"]: r["nats"] for r in runs if (r["bits"], r["decoder"], r["prior"]) == wanted}
+
+
+def draw(axes: plt.Axes, prior: str, points: list[tuple[float, list[float]]]) -> None:
+    r"""Draws means over seeds, with a bar from the least to the greatest."""
+    known = [(x, values) for x, values in points if values]
+    if known:
+        means = [sum(v) / len(v) for _, v in known]
+        low = [m - min(v) for m, (_, v) in zip(means, known, strict=True)]
+        high = [max(v) - m for m, (_, v) in zip(means, known, strict=True)]
+        style = dict(zip(("color", "marker", "linestyle"), STYLES[prior], strict=True))
+        xs = [x for x, _ in known]
+        axes.errorbar(xs, means, (low, high), label=prior, markersize=5, capsize=2, **style)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
+import math
+from functools import partial
+
 import pytest
+import pytorch_lightning as pl
 import torch
 from small_runs import digits, metrics_of, quiet_trainer, small_machine
 
 from qahm_torch import CouplingGraph, ExactSampler, GibbsSampler, QuantumPriorLayer, Swept
 from qahm_torch.data import BarsAndStripes
+from qahm_torch.ising import all_states
 from qahm_torch.training import MachineModule, MaximumLikelihood, MixingControl
 
 
@@ -49,6 +54,41 @@ def test_the_number_of_sweeps_follows_the_time():
     assert control.changed(20, time=0.9, least=5) == 10
     assert control.changed(6, time=0.9, least=5) == 5
     assert control.changed(200, time=8.0, least=5) == 200  # the user's own, beyond the largest
+
+
+class Likelihood(pl.Callback):
+    def __init__(self):
+        self.values = []
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        layer, rows = pl_module.prior, trainer.datamodule.train
+        with torch.no_grad():
+            log_z = torch.logsumexp(-layer.free_energy(all_states(4).to(layer.h)), 0)
+            self.values.append(float(-layer.free_energy(rows).mean() - log_z))
+
+
+def learned(folder, *controls):
+    """Returns the exact likelihood of bars and stripes after each 20 updates."""
+    torch.manual_seed(0)
+    layer = QuantumPriorLayer(
+        CouplingGraph.bipartite(4, 4), hidden=range(4, 8), sampler=GibbsSampler(1), num_samples=50
+    )
+    module = MaximumLikelihood(layer, optimizer=partial(torch.optim.SGD, lr=0.1))
+    likelihood = Likelihood()
+    trainer = quiet_trainer(
+        folder, max_epochs=30, limit_val_batches=0, callbacks=[likelihood, *controls]
+    )
+    trainer.fit(module, BarsAndStripes(side=2, batch_size=60, num_repeats=200))
+    return likelihood.values
+
+
+def test_a_training_that_diverges_with_one_sweep_does_not_with_as_many_as_are_needed(tmp_path):
+    best_possible = -math.log(6)
+    fixed = learned(tmp_path / "fixed")
+    controlled = learned(tmp_path / "controlled", MixingControl(max_sweeps=500, num_draws=16))
+    assert min(fixed[15:]) < max(fixed[:15]) - 0.5  # up at first, and down later
+    assert min(controlled[15:]) > best_possible - 0.2
+    assert max(fixed) < min(controlled[-5:])  # not even its best update, had it been known
 
 
 def test_a_run_that_is_resumed_has_its_sweeps(tmp_path):

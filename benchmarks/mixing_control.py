@@ -30,6 +30,7 @@ from torch import Tensor
 import qahm_torch as qt
 from qahm_torch.data import BarsAndStripes
 from qahm_torch.evaluation import save_figure, write_json
+from qahm_torch.evaluation.figures import DPI
 from qahm_torch.ising import all_states
 from qahm_torch.training import MaximumLikelihood, MixingControl
 
@@ -127,7 +128,7 @@ def log_likelihood(layer: qt.QuantumPriorLayer, rows: Tensor) -> float:
 
 def figure(report: dict[str, Any]) -> plt.Figure:
     r"""Returns likelihoods and numbers of sweeps over updates: means, and the range of seeds."""
-    result, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2), layout="constrained")
+    result, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2), dpi=DPI, layout="constrained")
     for way in WAYS:
         for axes, key in ((left, "log_likelihood"), (right, "num_sweeps")):
             draw(axes, way, [r[key] for r in report["runs"] if r["way"] == way])

@@ -20,7 +20,6 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,14 @@ from torch import Tensor
 import qahm_torch as qt
 from qahm_torch.data import OptDigits
 from qahm_torch.evaluation import evidence_bound, log_likelihood, save_figure, write_json
+from qahm_torch.evaluation.figures import DPI
 from qahm_torch.ising import exact_log_probs
 from qahm_torch.samplers import LogZ, estimate_log_z
 
 BITS = (8, 16, 32, 64, 128)
 DECODERS = ("linear", "two hidden layers")
 PRIORS = ("factorial", "bipartite", "complete", "native", "embedded", "quantum")
+CASE = ("seed", "bits", "decoder", "prior")
 STYLES = {
     "factorial": ("0.6", "o", ":"),
     "bipartite": ("0.45", "s", "--"),
@@ -74,17 +75,16 @@ def main() -> None:
     save_figure(figure(report["runs"]), settings.output.with_suffix(".png"))
 
 
-CASE = ("seed", "bits", "decoder", "prior")
-
-
-def cases(num_seeds: int) -> Iterator[dict[str, Any]]:
-    r"""Yields what is to be run: the quick cases first, seed after seed, and then the others."""
+def cases(num_seeds: int) -> list[dict[str, Any]]:
+    r"""Returns what is to be run: the quick cases first, seed after seed, and then the others."""
     grid = [
         dict(zip(CASE, case, strict=True))
         for case in itertools.product(range(num_seeds), BITS, DECODERS, PRIORS)
     ]
     wanted = [case for case in grid if case["bits"] <= LARGEST.get(case["prior"], math.inf)]
-    return iter(sorted(wanted, key=lambda case: 2 * (case["bits"] in (16, 64)) + (case["prior"] in LARGEST)))
+    return sorted(
+        wanted, key=lambda case: 2 * (case["bits"] in (16, 64)) + (case["prior"] in LARGEST)
+    )
 
 
 def digits() -> dict[str, Tensor]:
@@ -218,7 +218,7 @@ def exact_or_bracketed(prior: Any) -> LogZ:
 def figure(runs: list[dict[str, Any]]) -> plt.Figure:
     r"""Returns likelihoods over the number of bits, and below them those less that of factorial."""
     result, grid = plt.subplots(
-        *(2, 2), figsize=(7.4, 5.2), sharex=True, sharey="row", layout="constrained"
+        *(2, 2), figsize=(7.4, 5.2), dpi=DPI, sharex=True, sharey="row", layout="constrained"
     )
     for decoder, (above, below) in zip(DECODERS, grid.T, strict=True):
         above.set_title(f"decoder: {decoder}", loc="left", fontsize=9)

@@ -250,9 +250,7 @@ def _gains(runs: list[dict[str, Any]], bits: list[int], decoder: str, one: str, 
 def _decoders(runs: list[dict[str, Any]], bits: list[int]) -> str:
     cells = []
     for b in bits:
-        deep, flat = (
-            _nats_of(runs, b, d, "factorial") for d in ("two hidden layers", "linear")
-        )
+        deep, flat = (_nats_of(runs, b, d, "factorial") for d in ("two hidden layers", "linear"))
         both = [deep[s] - flat[s] for s in deep if s in flat]
         cells += [f"{sum(both) / len(both):+.2f} nats at {b} bits"] if both else []
     return ", ".join(cells)

@@ -88,7 +88,7 @@ def cases(num_seeds: int) -> list[dict[str, Any]]:
 
 
 def digits() -> dict[str, Tensor]:
-    r"""Returns the parts of the 8x8 digits, whose pixels are +1 where there is more ink than not."""
+    r"""Returns the parts of the 8x8 digits, with pixels +1 where there is more ink than not."""
     module = OptDigits(classes=False, dequantize=False)
     module.setup()
     parts = {"train": module.train, "val": module.val, "test": module.test}
@@ -216,7 +216,7 @@ def exact_or_bracketed(prior: Any) -> LogZ:
 
 
 def figure(runs: list[dict[str, Any]]) -> plt.Figure:
-    r"""Returns likelihoods over the number of bits, and below them those less that of factorial."""
+    r"""Returns likelihoods over the number of bits, and below them what couplings add."""
     result, grid = plt.subplots(
         *(2, 2), figsize=(7.4, 5.2), dpi=DPI, sharex=True, sharey="row", layout="constrained"
     )

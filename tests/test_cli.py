@@ -209,6 +209,21 @@ def test_the_number_of_threads_is_a_setting(tmp_path, capsys, monkeypatch):
     assert "num_threads is 0, but at least 1 is needed" in capsys.readouterr().err
 
 
+def test_parts_of_a_belief_net_combine(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parts = ("belief_net", "belief_net_3", "belief_net_boltzmann", "belief_net_wake_sleep")
+    with pytest.raises(SystemExit):
+        qahm("fit", *(word for part in parts for word in ("--config", part)), "--print_config")
+    model = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+    machine = model["machine"]["init_args"]
+    widths = [machine[name]["init_args"]["widths"] for name in ("recognition", "generator")]
+    assert widths == [[784, 200, 200, 200], [200, 200, 200, 784]]
+    assert machine["prior"]["init_args"]["graph_or_n"] == 200
+    assert machine["prior"]["init_args"]["num_samples"] == 100
+    assert model["objective"]["class_path"].endswith("WakeSleep")
+    assert "num_particles" not in model["objective"]["init_args"]
+
+
 def test_finetuning_starts_from_the_weights_of_a_run(fitted, tmp_path):
     config = small_config(num_samples=20)
     prior = config["model"]["init_args"]["machine"]["init_args"]["prior"]["init_args"]

@@ -203,7 +203,7 @@ class BeliefNetwork(Recognition):
         r"""Returns what a layer's module makes of states (*, width) of the layer before.
 
         Of states that `expand` repeats, such as a datum of which there are several particles, the
-        module sees one only.
+        module sees one only, so that a dropped unit is dropped for all of them.
         """
         once = _without_repeats(inputs)
         rows: Tensor = self.layers[layer](once.reshape(-1, inputs.shape[-1]))

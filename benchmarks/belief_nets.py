@@ -35,21 +35,20 @@ def table_of_nets(folder: Path) -> list[str]:
     reports = {_key(path): json.loads(path.read_text()) for path in folder.glob(f"{PREFIX}*.json")}
     if not reports:
         return []
-    order = sorted(reports, key=lambda key: (list(RULES).index(key[2]), key[0], key[1] != "factorial"))
     return [
-        "Sigmoid belief nets on MNIST at 28x28, static, of linear layers of 200 units, in nats per",
-        "test image, one run each (seed 0). The top is factorial, or a Boltzmann machine of all",
-        "200 deepest units. The rates were chosen on 1000 training images held out, the number of",
-        "updates by the time that there was: the published nets, with factorial tops and on",
-        "Larochelle's draw of the data, were trained until they no longer got better",
+        "Sigmoid belief nets on MNIST at 28x28, static, of linear layers of 200 units, in nats",
+        "per test image, one run each (seed 0). The top is factorial, or a Boltzmann machine of",
+        "all 200 deepest units. The rates were chosen on 1000 training images held out, the",
+        "number of updates by the time that there was: the published nets, with factorial tops",
+        "and on Larochelle's draw of the data, were trained until they no longer got better",
         "([Bornschein & Bengio 2014](https://arxiv.org/abs/1406.2751)). `qahm fit --config",
         "belief_net`, with `belief_net_2` or `_3`, `belief_net_boltzmann` and",
         "`belief_net_wake_sleep` added. Minutes are of one thread beside other work.",
         "",
-        "| layers | top | rule | negative log-likelihood | draws | bound | published | parameters |"
-        " updates | minutes |",
+        "| layers | top | rule | negative log-likelihood | draws | bound | published |"
+        " parameters | updates | minutes |",
         "| --- " * 10 + "|",
-        *(_row(key, reports[key]) for key in order),
+        *(_row(key, reports[key]) for key in sorted(reports, key=_place)),
         "",
     ]
 
@@ -57,6 +56,11 @@ def table_of_nets(folder: Path) -> list[str]:
 def _key(path: Path) -> tuple[str, str, str]:
     layers, top, rule = path.stem.removeprefix(PREFIX).split("_", 2)
     return layers, top, rule
+
+
+def _place(key: tuple[str, str, str]) -> tuple[int, str, bool]:
+    layers, top, rule = key
+    return list(RULES).index(rule), layers, top != "factorial"
 
 
 def _row(key: tuple[str, str, str], report: dict[str, Any]) -> str:

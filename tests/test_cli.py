@@ -220,7 +220,7 @@ def test_parts_of_a_belief_net_combine(tmp_path, capsys, monkeypatch):
     assert widths == [[784, 200, 200, 200], [200, 200, 200, 784]]
     assert machine["prior"]["init_args"]["graph_or_n"] == 200
     assert machine["prior"]["init_args"]["num_samples"] == 100
-    assert model["prior_lr"] == 1e-4 and model["optimizer"]["init_args"]["lr"] == 2e-3
+    assert model["prior_lr"] == 3e-4 and model["optimizer"]["init_args"]["lr"] == 2e-3
     assert model["objective"]["class_path"].endswith("WakeSleep")
     assert "num_particles" not in model["objective"]["init_args"]
 

@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from belief_nets import is_belief_net, table_of_nets
+
 from qahm_torch.evaluation import atomic_write
 
 FOLDER = Path(__file__).parent
@@ -49,6 +51,7 @@ def _lines() -> list[str]:
         "(benchmarks/mnist16_generated.png)",
         "",
         *_bits(),
+        *table_of_nets(FOLDER / "likelihood"),
         *_ablation(),
         "",
         *_mixing(),
@@ -124,7 +127,8 @@ def _validation(report: dict[str, Any]) -> str:
 
 def _bits() -> list[str]:
     r"""Returns a row for each report in `likelihood`, of machines of bits on MNIST."""
-    reports = sorted((FOLDER / "likelihood").glob("*.json"))
+    paths = sorted((FOLDER / "likelihood").glob("*.json"))
+    reports = [path for path in paths if not is_belief_net(path)]
     table = [
         "Machines of bits on MNIST at 28x28 in black and white, in nats per test image, one run",
         "each. The interval is that of importance sampling with so many draws and of log Z.",

@@ -52,6 +52,23 @@ def test_draws_follow_a_generator():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_repeated_rows_are_seen_once_and_drawn_as_if_all_had_been():
+    network, x = BeliefNetwork([3, 4, 2]).double(), all_states(3).double()
+    seen = []
+    for layer in network.layers:
+        layer.register_forward_hook(lambda layer, inputs, rows: seen.append(len(rows)))
+    results = []
+    for rows in (x.expand(5, 8, 3), x.expand(5, 8, 3).contiguous()):
+        network.zero_grad()
+        states, log_prob = network.draw(rows, torch.Generator().manual_seed(1))
+        (log_prob * torch.arange(40).reshape(5, 8)).sum().backward()
+        results.append([*states, log_prob, *(p.grad for p in network.parameters())])
+    assert seen == [8, 40, 40, 40]
+    torch.testing.assert_close(*results)
+    # Particles of one datum are draws of their own.
+    assert not torch.equal(results[0][0][0], results[0][0][1])
+
+
 def test_relaxed_states_have_a_gradient():
     network = BeliefNetwork([3, 4, 2], temperature=0.5).double()
     x = torch.ones(50, 3, dtype=F64, requires_grad=True)

@@ -181,8 +181,10 @@ def test_shipped_configs_parse(path, tmp_path, capsys, monkeypatch):
         assert caught.value.code == 0
         assert f"name: {path.stem}" in capsys.readouterr().out
         return
-    # A chip is a part that another configuration takes up.
-    whole = CONFIGS / "mnist16_annealer.yaml" if path.name.startswith("chip_") else path
+    # A chip, and what is added to a belief net, are parts that another configuration takes up.
+    wholes = {"chip_": "mnist16_annealer.yaml", "belief_net_": "belief_net.yaml"}
+    found = [whole for prefix, whole in wholes.items() if path.name.startswith(prefix)]
+    whole = CONFIGS / found[0] if found else path
     with pytest.raises(SystemExit) as caught:
         qahm("fit", "--config", str(whole), "--config", str(path), "--print_config")
     assert caught.value.code == 0
@@ -205,6 +207,22 @@ def test_the_number_of_threads_is_a_setting(tmp_path, capsys, monkeypatch):
     path = write_config(tmp_path, config)
     assert qahm("fit", "--config", path, "--num_threads", "0") == 1
     assert "num_threads is 0, but at least 1 is needed" in capsys.readouterr().err
+
+
+def test_parts_of_a_belief_net_combine(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parts = ("belief_net", "belief_net_3", "belief_net_boltzmann", "belief_net_wake_sleep")
+    with pytest.raises(SystemExit):
+        qahm("fit", *(word for part in parts for word in ("--config", part)), "--print_config")
+    model = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+    machine = model["machine"]["init_args"]
+    widths = [machine[name]["init_args"]["widths"] for name in ("recognition", "generator")]
+    assert widths == [[784, 200, 200, 200], [200, 200, 200, 784]]
+    assert machine["prior"]["init_args"]["graph_or_n"] == 200
+    assert machine["prior"]["init_args"]["num_samples"] == 100
+    assert model["prior_lr"] == 3e-4 and model["optimizer"]["init_args"]["lr"] == 2e-3
+    assert model["objective"]["class_path"].endswith("WakeSleep")
+    assert "num_particles" not in model["objective"]["init_args"]
 
 
 def test_finetuning_starts_from_the_weights_of_a_run(fitted, tmp_path):

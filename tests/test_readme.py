@@ -18,7 +18,8 @@ def test_drop_in_example_runs():
     assert torch.isfinite(names["loss"])
 
 
-def test_table_is_that_of_the_reports():
+def test_table_is_that_of_the_reports(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     spec = importlib.util.spec_from_file_location("table", ROOT / "benchmarks" / "table.py")
     table = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(table)

@@ -76,6 +76,7 @@ def measure(trained: Trained, settings: Any) -> dict[str, Any]:
         "checkpoint": str(trained.checkpoint),
         "training": _training(trained.folder),
         "data": data.summary(),
+        "num_parameters": sum(p.numel() for p in machine.parameters()),
         "num_test": len(noisy),
         "prior": _prior(machine, log_z),
         "likelihood": _likelihood(trained, noisy, log_z, settings.num_particles),

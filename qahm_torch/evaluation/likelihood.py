@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from qahm_torch.nn import HelmholtzMachine
+from qahm_torch.nn.machine import UNITS_PER_CHUNK
 from qahm_torch.samplers import LogZ
 
 
@@ -209,7 +210,7 @@ def _log_mean_weights(
     machine: HelmholtzMachine, batch: Tensor, num_particles: int
 ) -> tuple[Tensor, Tensor]:
     r"""Returns the estimate with K particles and its jackknife correction, both (B,)."""
-    chunk = max(1, min(num_particles, 20_000 // len(batch)))
+    chunk = max(1, min(num_particles, UNITS_PER_CHUNK // batch.numel()))
     sizes = [chunk] * (num_particles // chunk)
     sizes += [num_particles % chunk] if num_particles % chunk else []
     log_w = torch.cat([machine.log_weights(batch, size) for size in sizes]).double()

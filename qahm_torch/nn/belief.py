@@ -200,9 +200,15 @@ class BeliefNetwork(Recognition):
         return cast(Distribution, self.units[layer](self.activations(layer, inputs)))
 
     def activations(self, layer: int, inputs: Tensor) -> Tensor:
-        r"""Returns what a layer's module makes of states (*, width) of the layer before."""
-        rows: Tensor = self.layers[layer](inputs.reshape(-1, inputs.shape[-1]))
-        return full_precision(rows).reshape(*inputs.shape[:-1], rows.shape[-1])
+        r"""Returns what a layer's module makes of states (*, width) of the layer before.
+
+        Of states that `expand` repeats, such as a datum of which there are several particles, the
+        module sees one only, so that a dropped unit is dropped for all of them.
+        """
+        once = _without_repeats(inputs)
+        rows: Tensor = self.layers[layer](once.reshape(-1, inputs.shape[-1]))
+        found = full_precision(rows).reshape(*once.shape[:-1], rows.shape[-1])
+        return found.expand(*inputs.shape[:-1], rows.shape[-1])
 
     def extra_repr(self) -> str:
         return f"widths={list(self.widths)}"
@@ -224,3 +230,10 @@ class BeliefNetwork(Recognition):
                 "with differentiable draws, such as spins with a temperature"
             )
         return rdraw(layer, generator)
+
+
+def _without_repeats(states: Tensor) -> Tensor:
+    r"""Returns the first (*, width) of states that leading dimensions repeat without memory."""
+    while states.ndim > 2 and len(states) > 1 and states.stride(0) == 0:
+        states = states[0]
+    return states

@@ -1,0 +1,77 @@
+r"""The README's table of sigmoid belief nets on MNIST, from their reports in `likelihood`.
+
+A report of the name `belief_net_LAYERS_TOP_RULE.json` is of `qahm fit --config belief_net` with
+what its row says, and `qahm evaluate`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+PREFIX = "belief_net_"
+RULES = {"reweighted": "reweighted wake-sleep", "wake_sleep": "wake-sleep"}
+
+# Reweighted wake-sleep (Bornschein & Bengio, 2014), https://arxiv.org/abs/1406.2751, the table of
+# nets P and recognition Q that are both sigmoid belief nets; of wake-sleep, the best epoch.
+PUBLISHED = {
+    ("1", "reweighted"): 103.1,
+    ("2", "reweighted"): 93.4,
+    ("3", "reweighted"): 90.1,
+    ("1", "wake_sleep"): 116.3,
+    ("2", "wake_sleep"): 106.9,
+    ("3", "wake_sleep"): 101.3,
+}
+
+
+def is_belief_net(report: Path) -> bool:
+    r"""Returns whether a report is of one of these nets."""
+    return report.stem.startswith(PREFIX)
+
+
+def table_of_nets(folder: Path) -> list[str]:
+    r"""Returns a row for each net, and nothing without a report."""
+    reports = {_key(path): json.loads(path.read_text()) for path in folder.glob(f"{PREFIX}*.json")}
+    if not reports:
+        return []
+    return [
+        "Sigmoid belief nets on MNIST at 28x28, static, of linear layers of 200 units, in nats",
+        "per test image, one run each (seed 0). The top is factorial, or a Boltzmann machine of",
+        "all 200 deepest units. The learning rate is that of three which was best on 1000",
+        "training images held out, in three epochs of the factorial net of two layers; the",
+        "number of updates is what there was time for. The published nets, with factorial tops",
+        "and on Larochelle's draw of the data, were trained until they no longer got better",
+        "([Bornschein & Bengio 2014](https://arxiv.org/abs/1406.2751)). `qahm fit --config",
+        "belief_net`, with `belief_net_2` or `_3`, `belief_net_boltzmann` and",
+        "`belief_net_wake_sleep` added. Minutes are of one thread beside other work.",
+        "",
+        "| layers | top | rule | negative log-likelihood | draws | bound | published |"
+        " parameters | updates | minutes |",
+        "| --- " * 10 + "|",
+        *(_row(key, reports[key]) for key in sorted(reports, key=_place)),
+        "",
+    ]
+
+
+def _key(path: Path) -> tuple[str, str, str]:
+    layers, top, rule = path.stem.removeprefix(PREFIX).split("_", 2)
+    return layers, top, rule
+
+
+def _place(key: tuple[str, str, str]) -> tuple[int, str, bool]:
+    layers, top, rule = key
+    return list(RULES).index(rule), layers, top != "factorial"
+
+
+def _row(key: tuple[str, str, str], report: dict[str, Any]) -> str:
+    layers, top, rule = key
+    nats, training = report["likelihood"]["nats"], report["training"]
+    published = PUBLISHED[layers, rule] if top == "factorial" else ""
+    minutes = training["updates"] * training["seconds_per_update"] / 60
+    return (
+        f"| {'-'.join(['200'] * int(layers))} | {top} | {RULES[rule]} |"
+        f" {-nats['value']:.2f} [{-nats['upper']:.2f}, {-nats['lower']:.2f}] +-"
+        f" {nats['stderr']:.2f} | {nats['num_particles']} | {-report['bound']['value']:.2f} |"
+        f" {published} | {report['num_parameters']} | {training['updates']} | {minutes:.1f} |"
+    )

@@ -181,8 +181,12 @@ def test_shipped_configs_parse(path, tmp_path, capsys, monkeypatch):
         assert caught.value.code == 0
         assert f"name: {path.stem}" in capsys.readouterr().out
         return
-    # A chip, and what is added to a belief net, are parts that another configuration takes up.
-    wholes = {"chip_": "mnist16_annealer.yaml", "belief_net_": "belief_net.yaml"}
+    # A chip, and what is added to a belief net, are parts that others take up.
+    wholes = {
+        "chip_": "mnist16_annealer.yaml",
+        "belief_net_": "belief_net.yaml",
+        "mnist28_causal_": "mnist28_causal.yaml",
+    }
     found = [whole for prefix, whole in wholes.items() if path.name.startswith(prefix)]
     whole = CONFIGS / found[0] if found else path
     with pytest.raises(SystemExit) as caught:

@@ -12,7 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from belief_nets import is_belief_net, table_of_nets
+from belief_nets import table_of_nets
+from bits_table import table_of_bits
+from prior_tables import late_divergence, worth_of_priors
 
 from qahm_torch.evaluation import atomic_write
 
@@ -50,11 +52,11 @@ def _lines() -> list[str]:
         "![Dreams of the machine of configs/mnist16.yaml above their nearest training images]"
         "(benchmarks/mnist16_generated.png)",
         "",
-        *_bits(),
+        *table_of_bits(FOLDER / "likelihood"),
         *table_of_nets(FOLDER / "likelihood"),
-        *_ablation(),
+        *worth_of_priors(),
         "",
-        *_mixing(),
+        *late_divergence(),
         "",
         *_speed(),
         "",
@@ -125,32 +127,6 @@ def _validation(report: dict[str, Any]) -> str:
     return "none held out" if accuracy is None else f"{100 * accuracy['read_out']:.1f}%"
 
 
-def _bits() -> list[str]:
-    r"""Returns a row for each report in `likelihood`, of machines of bits on MNIST."""
-    paths = sorted((FOLDER / "likelihood").glob("*.json"))
-    reports = [path for path in paths if not is_belief_net(path)]
-    table = [
-        "Machines of bits on MNIST at 28x28 in black and white, in nats per test image, one run",
-        "each. The interval is that of importance sampling with so many draws and of log Z.",
-        "Pixels that see those before them do most of the work by themselves: the divergence (KL)",
-        "tells how much the bits are used. The data are a static draw of our own, and not",
-        "Larochelle's.",
-        "",
-        "| config | bits | negative log-likelihood | draws | bound | KL | minutes |",
-        "| --- " * 7 + "|",
-    ]
-    for path in reports:
-        report = json.loads(path.read_text())
-        nats, bound = report["likelihood"]["nats"], report["bound"]
-        table.append(
-            f"| `configs/{path.stem}.yaml` | {report['prior']['num_visible']} |"
-            f" {-nats['value']:.2f} [{-nats['upper']:.2f}, {-nats['lower']:.2f}] +-"
-            f" {nats['stderr']:.2f} | {nats['num_particles']} | {-bound['value']:.2f} |"
-            f" {bound['kl']:.1f} | {_minutes(report)} |"
-        )
-    return [*table, ""] if reports else []
-
-
 def _command(report: dict[str, Any]) -> str:
     name = Path(report["checkpoint"]).parts[1]
     return f"`qahm fit --config configs/{name}.yaml`, `qahm evaluate runs/{name}`"
@@ -178,157 +154,6 @@ def _percent(rule: str) -> Any:
 
 def _distance(which: str) -> Any:
     return lambda report: f"{report['nearest_training_distance'][which]:.2f}"
-
-
-def _ablation() -> list[str]:
-    report = _read("prior_ablation")
-    settings, runs = report["settings"], report["runs"]
-    bits = sorted({run["bits"] for run in runs})
-    table = [
-        "What the prior is worth: one machine for the 8x8 digits in black and white, with a prior",
-        "and a decoder to choose, everything else the same, trained by the relaxed bound for",
-        f"{settings['updates']} updates (`python benchmarks/prior_ablation.py`). Test",
-        "log-likelihood in nats: mean over seeds, +- half of the range where there are several,",
-        "and their number. Native is a dense part of a Pegasus graph, one qubit a bit; embedded",
-        "is on strands of a simulated chip with faults, as if its temperature were known; quantum",
-        "has a transverse field that learns. The bracket of importance sampling with",
-        f"{settings['num_particles']} draws and of log Z is at most"
-        f" {max(r['upper'] - r['lower'] for r in runs):.2f} wide. Cases that are not there",
-        "took more time than there was.",
-        "",
-        "| decoder | prior | " + " | ".join(f"{b} bits" for b in bits) + " |",
-        "| --- " * (2 + len(bits)) + "|",
-    ]
-    for decoder in dict.fromkeys(run["decoder"] for run in runs):
-        for prior in dict.fromkeys(run["prior"] for run in runs):
-            found = [_nats_of(runs, b, decoder, prior) for b in bits]
-            if any(found):
-                cells = " | ".join(_with_range(list(values.values())) for values in found)
-                table.append(f"| {decoder} | {prior} | {cells} |")
-    return [
-        *table,
-        "",
-        *_what_it_is_worth(runs, bits),
-        "",
-        "![Likelihood over bits for each prior and decoder](benchmarks/prior_ablation.png)",
-        "",
-        *_wake_sleep(),
-    ]
-
-
-def _what_it_is_worth(runs: list[dict[str, Any]], bits: list[int]) -> list[str]:
-    r"""Returns what is to be said of the ablation, its figures from the report."""
-    deep, usage = "two hidden layers", [run["kl"] for run in runs]
-
-    def gain(decoder: str, one: str, other: str) -> str:
-        return _gains(runs, bits, (decoder, one), (decoder, other))
-
-    return [
-        "Where the prior matters: with many bits, and most where the decoder is linear. Complete",
-        f"less factorial, in nats on the same seeds, is {gain('linear', 'complete', 'factorial')}",
-        f"with the linear decoder, and {gain(deep, 'complete', 'factorial')} with two hidden",
-        "layers, which make correlations of pixels by themselves. Without couplings, 128 bits are",
-        "no better than 32; with all of them, the linear decoder catches up with the deep one.",
-        "Which couplings there are counts, too: with the linear decoder, bipartite less complete",
-        f"is {gain('linear', 'bipartite', 'complete')}, and native, of far fewer couplings,",
-        f"{gain('linear', 'native', 'complete')}.",
-        "",
-        "Where it does not: with 8 bits the gain is within the spread of seeds, which is up to",
-        f"{_spread(runs):.2f} nats from the least to the greatest of a cell, and there two hidden",
-        "layers are worth more than any prior (deep less linear, both factorial:",
-        f"{_gains(runs, bits, (deep, 'factorial'), ('linear', 'factorial'))}). Whether",
-        "a transverse field or strands on a chip matter at 8 bits is not settled by these runs:",
-        "quantum (whose gradient is exact, not sampled) less complete",
-        f"is {gain('linear', 'quantum', 'complete')} with the linear decoder and",
-        f"{gain(deep, 'quantum', 'complete')} with the other, embedded less complete",
-        f"{gain('linear', 'embedded', 'complete')} and {gain(deep, 'embedded', 'complete')}; the",
-        "likelihood of embedded is that of the explicit law of unbroken strands, a lower bound.",
-        f"All trainings are short: {min(usage):.1f} to {max(usage):.1f} nats of the bits are used",
-        "(KL), and one set of learning rates, chosen on validation data at 32 bits, serves all.",
-    ]
-
-
-def _spread(runs: list[dict[str, Any]]) -> float:
-    r"""Returns the largest range of the seeds of a case."""
-    cells: dict[Any, list[float]] = {}
-    for run in runs:
-        key = run["bits"], run["decoder"], run["prior"]
-        cells.setdefault(key, []).append(run["nats"])
-    return max(max(values) - min(values) for values in cells.values())
-
-
-def _gains(
-    runs: list[dict[str, Any]], bits: list[int], one: tuple[str, str], other: tuple[str, str]
-) -> str:
-    r"""Returns the mean difference of two cases over the seeds of both, at each size."""
-    cells = []
-    for b in bits:
-        left, right = (_nats_of(runs, b, *case) for case in (one, other))
-        both = [left[s] - right[s] for s in left if s in right]
-        cells += [f"{sum(both) / len(both):+.2f} at {b} bits"] if both else []
-    return ", ".join(cells) or "not measured"
-
-
-def _nats_of(runs: list[dict[str, Any]], bits: int, decoder: str, prior: str) -> dict[int, float]:
-    r"""Returns the log-likelihood of each seed of a case."""
-    wanted = (bits, decoder, prior)
-    return {r["seed"]: r["nats"] for r in runs if (r["bits"], r["decoder"], r["prior"]) == wanted}
-
-
-def _with_range(values: list[float]) -> str:
-    if not values:
-        return ""
-    half = (max(values) - min(values)) / 2
-    return f"{sum(values) / len(values):.2f}" + (
-        f" +- {half:.2f} ({len(values)})" if len(values) > 1 else " (1)"
-    )
-
-
-def _wake_sleep() -> list[str]:
-    report = _read("prior_wake_sleep")
-    epochs = report["settings"]["epochs"]
-    table = [
-        "The same by wake-sleep, on gray digits of 16x16 with networks of 266-120-60, trained for",
-        f"{epochs} epochs with three priors over the 60 deepest spins; log-likelihood and",
-        "interval of each seed (`python benchmarks/prior_wake_sleep.py`). There every layer is",
-        "linear in the spins above it.",
-        "",
-        "| prior | " + " | ".join(f"seed {s}" for s in range(report["settings"]["seeds"])) + " |",
-        "| --- " * (1 + report["settings"]["seeds"]) + "|",
-    ]
-    for prior in dict.fromkeys(run["prior"] for run in report["runs"]):
-        runs = sorted((r for r in report["runs"] if r["prior"] == prior), key=lambda r: r["seed"])
-        cells = [f"{r['nats']:.1f} [{r['lower']:.1f}, {r['upper']:.1f}]" for r in runs]
-        table.append(f"| {prior} | " + " | ".join(cells) + " |")
-    return table
-
-
-def _mixing() -> list[str]:
-    report = _read("mixing_control")
-    runs, epochs = report["runs"], report["settings"]["epochs"]
-    table = [
-        "Late divergence (`python benchmarks/mixing_control.py`): exact log-likelihood in nats of",
-        "bars and stripes under a restricted machine of 9 + 9 spins, trained with persistent",
-        f"chains for {100 * epochs} updates; best possible is {report['best_possible']:.2f}.",
-        "`MixingControl` begins with one sweep. The last row has the mean of its number of sweeps",
-        "all the time: what saves the training are the sweeps, and the control finds how many.",
-        "",
-        "| sweeps per update | best, seed by seed | after how many updates | at the end"
-        " | sweeps at the end |",
-        "| --- " * 5 + "|",
-    ]
-    for way in dict.fromkeys(run["way"] for run in runs):
-        found = sorted((r for r in runs if r["way"] == way), key=lambda r: r["seed"])
-        curves = [r["log_likelihood"] for r in found]
-        cells = [
-            ", ".join(f"{max(c):.2f}" for c in curves),
-            ", ".join(str(100 * (c.index(max(c)) + 1)) for c in curves),
-            ", ".join(f"{c[-1]:.2f}" for c in curves),
-            ", ".join(str(r["num_sweeps"][-1]) for r in found),
-        ]
-        table.append(f"| {way} | " + " | ".join(cells) + " |")
-    figure = "![Likelihood and sweeps over updates](benchmarks/mixing_control.png)"
-    return [*table, "", figure]
 
 
 SHOWN = (

@@ -1,0 +1,52 @@
+r"""The README's table of machines of bits on MNIST, from their reports in `likelihood`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from belief_nets import is_belief_net
+
+
+def table_of_bits(folder: Path) -> list[str]:
+    r"""Returns a row for each report in `likelihood`, of machines of bits on MNIST."""
+    paths = sorted(folder.glob("*.json"))
+    reports = [path for path in paths if not is_belief_net(path)]
+    table = [
+        "Machines of bits on MNIST at 28x28 in black and white, in nats per test image, one run",
+        "each. The interval is that of importance sampling with so many draws and of log Z.",
+        "Pixels that see those before them do most of the work by themselves: the divergence (KL)",
+        "tells how much the bits are used, and the control with 8 bits what is left without them.",
+        "Training data are a static draw of our own, and not that of Larochelle, or dynamic,",
+        "drawn anew for each batch; test data are a draw of our own. Hours are of one core,",
+        "beside other work.",
+        "",
+        "| config | pixels | training data | bits | parameters | negative log-likelihood | draws |"
+        " bound | KL | hours |",
+        "| --- " * 10 + "|",
+        *(_row_of_bits(path) for path in reports),
+        "",
+    ]
+    curves = "![Validation likelihood over hours](benchmarks/likelihood/curves.png)"
+    return [*table, curves, ""] if reports else []
+
+
+def _row_of_bits(path: Path) -> str:
+    report = json.loads(path.read_text())
+    nats, bound, training = report["likelihood"]["nats"], report["bound"], report["training"]
+    hours = training["updates"] * training["seconds_per_update"] / 3600
+    config = " + ".join(f"`configs/{name}.yaml`" for name in _configs_of(path.stem))
+    return (
+        f"| {config} | {'causal' if 'causal' in path.stem else 'independent'} |"
+        f" {report['data']['binarize']} | {report['prior']['num_visible']} |"
+        f" {report['num_parameters']} |"
+        f" {-nats['value']:.2f} [{-nats['upper']:.2f}, {-nats['lower']:.2f}] +-"
+        f" {nats['stderr']:.2f} | {nats['num_particles']} | {-bound['value']:.2f} |"
+        f" {bound['kl']:.1f} | {hours:.2f} |"
+    )
+
+
+def _configs_of(name: str) -> list[str]:
+    r"""Returns the configuration of a run, behind the one that it is added to, if it is so."""
+    control = "mnist28_causal"
+    return [control, name] if name.startswith(f"{control}_") else [name]

@@ -277,7 +277,10 @@ def test_a_table_of_bad_settings_is_refused(changed, message):
         (lambda: OptDigits(seed=-2), "seed is -2, but .* at least 0"),
         (lambda: MNIST16(num_val=-1), "num_val is -1, but"),
         (lambda: MNIST28(num_val=-1), "num_val is -1, but"),
-        (lambda: MNIST28(binarize="always"), "binarize is 'always', but .* 'static' or 'dynamic'"),
+        (
+            lambda: MNIST28(binarize="always"),
+            "binarize is 'always', but it is 'static', 'dynamic' or 'larochelle'",
+        ),
         (lambda: BarsAndStripes(side=0), "side is 0, but .* from 1 to 16"),
         (lambda: BarsAndStripes(side=17), "side is 17, but .* from 1 to 16"),
         (lambda: BarsAndStripes(num_repeats=0), "num_repeats is 0, but .* at least 1"),

@@ -193,7 +193,7 @@ def test_deeper_layers_may_see_the_data():
     assert 0 < gap(trained(machine)) < before / 3
     assert machine.reconstruct(V, 1).shape == (8, 3)
     torch.testing.assert_close(
-        machine.log_prob(V, 20_000), exact_log_likelihood(machine), atol=0.02, rtol=0
+        machine.log_prob(V, 200_000), exact_log_likelihood(machine), atol=0.02, rtol=0
     )
 
 

@@ -18,7 +18,7 @@ from qahm_torch.nn.distributions import (
     rdraw,
     unit_log_prob,
 )
-from qahm_torch.nn.recognition import Draw, Recognition
+from qahm_torch.nn.recognition import Draw, Recognition, without_repeats
 from qahm_torch.nn.units import Spins, Units
 
 
@@ -205,7 +205,7 @@ class BeliefNetwork(Recognition):
         Of states that `expand` repeats, such as a datum of which there are several particles, the
         module sees one only, so that a dropped unit is dropped for all of them.
         """
-        once = _without_repeats(inputs)
+        once = without_repeats(inputs)
         rows: Tensor = self.layers[layer](once.reshape(-1, inputs.shape[-1]))
         found = full_precision(rows).reshape(*once.shape[:-1], rows.shape[-1])
         return found.expand(*inputs.shape[:-1], rows.shape[-1])
@@ -230,10 +230,3 @@ class BeliefNetwork(Recognition):
                 "with differentiable draws, such as spins with a temperature"
             )
         return rdraw(layer, generator)
-
-
-def _without_repeats(states: Tensor) -> Tensor:
-    r"""Returns the first (*, width) of states that leading dimensions repeat without memory."""
-    while states.ndim > 2 and len(states) > 1 and states.stride(0) == 0:
-        states = states[0]
-    return states

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from qahm_torch.nn.distributions import draw, full_precision, rdraw
-from qahm_torch.nn.recognition import Draw, Recognition
+from qahm_torch.nn.recognition import Draw, Recognition, without_repeats
 from qahm_torch.nn.units import Spins, check_positive
 
 
@@ -137,9 +137,8 @@ class GroupedRecognition(Recognition):
 
     def _run(self, inputs: Tensor, choose: Callable[[int, Distribution], Tensor]) -> Draw:
         shape = inputs.shape[:-1]
-        if inputs.ndim > 2 and inputs.stride(0) == 0:
-            # One datum stands in many rows, of its particles, and is looked at once.
-            inputs = inputs[0]
+        # A datum that stands in many rows, of its particles, is looked at once.
+        inputs = without_repeats(inputs)
         features = self.trunk(inputs.reshape(-1, inputs.shape[-1]))
         spins: list[Tensor] = []
         log_prob = inputs.new_zeros(shape)

@@ -2,7 +2,7 @@ r"""What a recognition is: whatever draws hidden states of data with their proba
 
 from __future__ import annotations
 
-__all__ = ["Draw", "Recognition"]
+__all__ = ["Draw", "Recognition", "without_repeats"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -108,3 +108,10 @@ class Recognition(nn.Module, ABC):
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         return self.sample(inputs)
+
+
+def without_repeats(states: Tensor) -> Tensor:
+    r"""Returns the first (*, width) of states that leading dimensions repeat without memory."""
+    while states.ndim > 2 and len(states) > 1 and states.stride(0) == 0:
+        states = states[0]
+    return states

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from qahm_torch.nn.units import check_positive
 
-# Rows at a time where nothing has a gradient: their maps fit into the cache, and the 20 000 rows
+# Rows at a time where nothing has a gradient: their maps fit into the cache, and the many rows
 # of an importance-sampled likelihood do not fill the memory.
 _ROWS_PER_PIECE = 500
 

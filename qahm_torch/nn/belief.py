@@ -125,7 +125,7 @@ class BeliefNetwork(Recognition):
             inputs: The states of the input, of shape (*, width_0).
             generator: The source of randomness, on the device of the inputs.
         """
-        return self._run(inputs, lambda k, layer: draw(layer, generator))
+        return self.run(inputs, lambda k, layer: draw(layer, generator))
 
     def rsample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Draw:
         r"""Returns relaxed states of the layers, and their log-probability, in one pass.
@@ -141,7 +141,7 @@ class BeliefNetwork(Recognition):
         Raises:
             NotImplementedError: If the units of a layer have no differentiable draws.
         """
-        return self._run(inputs, lambda k, layer: self._relaxed(k, layer, generator))
+        return self.run(inputs, lambda k, layer: self._relaxed(k, layer, generator))
 
     def run(self, inputs: Tensor, choose: Callable[[int, Distribution], Tensor]) -> Draw:
         r"""Returns states that a function chooses, layer by layer, and their log-probability.
@@ -150,7 +150,14 @@ class BeliefNetwork(Recognition):
             inputs: The states of the input, of shape (*, width_0).
             choose: Returns states (*, width) of a layer, given its number and its distribution.
         """
-        return self._run(inputs, choose)
+        states: list[Tensor] = []
+        log_prob = inputs.new_zeros(inputs.shape[:-1])
+        for k in range(len(self.layers)):
+            layer = self.conditional(k, inputs)
+            inputs = choose(k, layer)
+            states.append(inputs)
+            log_prob = log_prob + layer.log_prob(inputs)
+        return Draw(states, log_prob)
 
     def log_prob(self, states: Sequence[Tensor], observed: Tensor | None = None) -> Tensor:
         r"""Returns :math:`\log p(x_1, \dots, x_L | x_0)` in nats, of shape (*).
@@ -212,16 +219,6 @@ class BeliefNetwork(Recognition):
 
     def extra_repr(self) -> str:
         return f"widths={list(self.widths)}"
-
-    def _run(self, inputs: Tensor, draw_layer: Callable[[int, Distribution], Tensor]) -> Draw:
-        states: list[Tensor] = []
-        log_prob = inputs.new_zeros(inputs.shape[:-1])
-        for k in range(len(self.layers)):
-            layer = self.conditional(k, inputs)
-            inputs = draw_layer(k, layer)
-            states.append(inputs)
-            log_prob = log_prob + layer.log_prob(inputs)
-        return Draw(states, log_prob)
 
     def _relaxed(self, k: int, layer: Distribution, generator: torch.Generator | None) -> Tensor:
         if not layer.has_rsample:

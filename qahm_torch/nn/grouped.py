@@ -104,7 +104,7 @@ class GroupedRecognition(Recognition):
         return cast(Spins, self.units[0]).hard
 
     def draw(self, inputs: Tensor, generator: torch.Generator | None = None) -> Draw:
-        return self._run(inputs, lambda g, law: draw(law, generator))
+        return self.run(inputs, lambda g, law: draw(law, generator))
 
     def rsample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Draw:
         r"""Returns relaxed states of the spins, and their log-probability, in one pass.
@@ -116,7 +116,7 @@ class GroupedRecognition(Recognition):
         Raises:
             NotImplementedError: If the spins have no temperature.
         """
-        return self._run(inputs, lambda g, law: self._relaxed(law, generator))
+        return self.run(inputs, lambda g, law: self._relaxed(law, generator))
 
     def run(self, inputs: Tensor, choose: Callable[[int, Distribution], Tensor]) -> Draw:
         r"""Returns states that a function chooses, group by group, and their log-probability.
@@ -125,17 +125,6 @@ class GroupedRecognition(Recognition):
             inputs: Visible states of shape (*, N_visible).
             choose: Returns states (*, width) of a group, given its number and its distribution.
         """
-        return self._run(inputs, choose)
-
-    def log_prob(self, states: Sequence[Tensor]) -> Tensor:
-        inputs, spins = states
-        parts = spins.split(self.sizes, -1)
-        return self._run(inputs, lambda g, law: parts[g]).log_prob
-
-    def extra_repr(self) -> str:
-        return f"widths={list(self.widths)}, sizes={self.sizes}"
-
-    def _run(self, inputs: Tensor, choose: Callable[[int, Distribution], Tensor]) -> Draw:
         shape = inputs.shape[:-1]
         # A datum that stands in many rows, of its particles, is looked at once.
         inputs = without_repeats(inputs)
@@ -151,6 +140,14 @@ class GroupedRecognition(Recognition):
             spins.append(choose(g, law))
             log_prob = log_prob + law.log_prob(spins[-1])
         return Draw([torch.cat(spins, -1)], log_prob)
+
+    def log_prob(self, states: Sequence[Tensor]) -> Tensor:
+        inputs, spins = states
+        parts = spins.split(self.sizes, -1)
+        return self.run(inputs, lambda g, law: parts[g]).log_prob
+
+    def extra_repr(self) -> str:
+        return f"widths={list(self.widths)}, sizes={self.sizes}"
 
     def _relaxed(self, law: Distribution, generator: torch.Generator | None) -> Tensor:
         if not law.has_rsample:

@@ -1,4 +1,5 @@
 import pytest
+import pytorch_lightning as pl
 import torch
 from small_runs import digits, quiet_trainer, same_weights, small_machine, weights_of
 
@@ -55,3 +56,16 @@ def test_without_a_past_they_are_the_weights_as_they_are(tmp_path):
 def test_the_factor_is_below_one():
     with pytest.raises(ValueError, match=r"decay is 1\.0, but a factor from 0 to below 1"):
         AveragedWeights(1.0)
+
+
+def test_after_a_validation_log_z_is_that_of_the_weights_in_training(tmp_path):
+    class Watch(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            prior = pl_module.prior
+            exact = exact_log_partition(prior.ising().detach())
+            torch.testing.assert_close(prior.log_z, exact, atol=1e-5, rtol=0)
+
+    torch.manual_seed(0)
+    module = MachineModule(small_machine())
+    callbacks = [AveragedWeights(0.9), Watch()]
+    quiet_trainer(tmp_path, max_epochs=3, callbacks=callbacks).fit(module, digits())

@@ -12,11 +12,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import GradClipAlgorithmType, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from qahm_torch.ising import Chains, Samples
+from qahm_torch.ising import Chains, Ising, Samples
 from qahm_torch.nn import Prior
 from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.priors import BoltzmannPrior
@@ -36,9 +37,12 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
 
     Checkpoints hold the chains of the prior and the state of torch's random numbers, on the CPU
     and on CUDA, so that a run that was killed and resumed ends with the same weights, bit for bit,
-    on the same machine. Before each validation and test, log Z of a Boltzmann machine is estimated
-    anew by a generator of its own, which neither calls the prior's sampler nor moves the random
-    numbers of the training. A validation as a whole leaves those as they were.
+    on the same machine. Log Z of a Boltzmann machine follows each update by the samples of the
+    negative phase, so that losses in training are in nats as they stand, up to an error that adds
+    up. Before each validation and test, it is estimated anew by a generator of its own, which
+    neither calls the prior's sampler nor moves the random numbers of the training; a validation of
+    averaged weights is followed by an estimate for the others. A validation as a whole leaves the
+    random numbers as they were.
 
     *Several processes.* Each has random numbers of its own by rank, and so its own negative phase,
     unless a device bills for it: then the first one asks, for all. A checkpoint holds chains and
@@ -81,11 +85,17 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         self.negative: Samples | None = None
         self._resumed: dict[str, list[Any]] | None = None
         self._before_validation: dict[str, Tensor] = {}
+        self._validated = torch.empty(0)  # the fields of what is validated
 
     @property
     @abstractmethod
     def prior(self) -> Prior:
         r"""The prior that is trained."""
+
+    @property
+    def is_unbiased(self) -> bool:
+        r"""Whether the negative phase is of samples of the model, up to the mixing of chains."""
+        return True
 
     def draw_negative(self) -> Samples:
         r"""Returns the samples of this update, and asks for the next ones if they overlap."""
@@ -113,6 +123,15 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
             "interval": self.lr_scheduler_interval,
         }
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        # What is logged in training has log Z in it, which moves by tens of nats within an epoch.
+        prior = boltzmann_of(self)
+        before = None if prior is None or prior.gamma is not None else _copy_of(prior)
+        super().optimizer_step(*args, **kwargs)
+        negative = self.negative
+        if prior is not None and before is not None and negative is not None and self.is_unbiased:
+            prior.follow_log_z(before, negative)
 
     def configure_gradient_clipping(
         self,
@@ -151,8 +170,13 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
     def on_validation_epoch_start(self) -> None:
         self._before_validation = random_state(self.device)
         self.log_dict(self.anchor_log_z(), sync_dist=True)
+        prior = boltzmann_of(self)
+        self._validated = torch.empty(0) if prior is None else prior.h.detach().clone()
 
     def on_validation_epoch_end(self) -> None:
+        prior, fitting = boltzmann_of(self), self.trainer.state.fn == TrainerFn.FITTING
+        if fitting and prior is not None and not torch.equal(prior.h, self._validated):
+            self.anchor_log_z()
         # Lightning leaves the validation out when it resumes from a checkpoint that was written
         # at the last batch of an epoch, so a validation may not move the random numbers.
         set_random_state(self._before_validation, self.device)
@@ -226,6 +250,11 @@ def boltzmann_of(module: pl.LightningModule) -> BoltzmannPrior | None:
     r"""Returns the prior of a module if there is one and it is a Boltzmann machine."""
     prior = module.prior if isinstance(module, PriorModule) else None
     return prior if isinstance(prior, BoltzmannPrior) else None
+
+
+def _copy_of(prior: BoltzmannPrior) -> Ising:
+    r"""Returns the model of a prior as it is now, whatever becomes of its parameters."""
+    return Ising(prior.graph, prior.h.detach().clone(), prior.J.detach().clone())
 
 
 def freeze(module: nn.Module, prefixes: Iterable[str]) -> None:

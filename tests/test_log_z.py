@@ -4,8 +4,8 @@ import pytest
 import torch
 from models import random_ising
 
-from qahm_torch import CouplingGraph, Ising, QuantumPriorLayer, Samples
-from qahm_torch.ising import all_states, exact_log_partition, exact_log_probs
+from qahm_torch import CouplingGraph
+from qahm_torch.ising import exact_log_partition
 from qahm_torch.samplers import annealed_log_z, estimate_log_z, exact_log_z
 
 FAST = {"num_chains": 256, "num_temperatures": 100}
@@ -79,23 +79,3 @@ def test_bad_settings_are_named():
     ising.J[0] = torch.inf
     with pytest.raises(ValueError, match=r"J\[0\] is inf"):
         estimate_log_z(ising)
-
-
-def test_log_z_follows_a_step_exactly_by_all_states():
-    torch.manual_seed(0)
-    layer = QuantumPriorLayer(5)
-    before = Ising(layer.graph, layer.h.detach().clone(), layer.J.detach().clone())
-    states = all_states(5)
-    samples = Samples(states, weights=exact_log_probs(before).exp())
-    with torch.no_grad():
-        layer.h.normal_()
-        layer.J.normal_()
-    layer.follow_log_z(before, samples)
-    exact = exact_log_partition(layer.ising().detach())
-    torch.testing.assert_close(layer.log_z, exact, atol=1e-4, rtol=0)
-
-
-def test_no_log_z_follows_by_energies_in_a_transverse_field():
-    layer = QuantumPriorLayer(3, gamma=0.5)
-    with pytest.raises(ValueError, match="gamma is not 0"):
-        layer.follow_log_z(layer.ising(), layer.draw())

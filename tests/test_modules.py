@@ -30,7 +30,6 @@ from qahm_torch import (
     ReweightedWakeSleep,
     Stages,
     WakeSleep,
-    exact_log_partition,
 )
 from qahm_torch.data import BarsAndStripes
 from qahm_torch.ising import all_states
@@ -419,33 +418,3 @@ def test_fused_steps_are_clipped_in_bfloat16(tmp_path, algorithm):
     steps = torch.cat([(weights_of(module)[n] - before[n]).flatten() for n in names])
     size = steps.norm() if algorithm == "norm" else steps.abs().max()
     torch.testing.assert_close(size, torch.tensor(1e-3), rtol=1e-3, atol=0)
-
-
-class LogZ(pl.Callback):
-    r"""Keeps log Z as training has it after each update, beside the exact one."""
-
-    def __init__(self):
-        self.followed, self.exact = [], []
-
-    def on_train_batch_end(self, trainer, pl_module, *args):
-        prior = pl_module.prior
-        self.followed.append(prior.log_z.item())
-        self.exact.append(exact_log_partition(prior.ising().detach()).item())
-
-
-def test_log_z_follows_the_updates(tmp_path):
-    watch = LogZ()
-    module = MaximumLikelihood(QuantumPriorLayer(9), optimizer=adam(0.02))
-    trainer = quiet_trainer(tmp_path, max_epochs=50, limit_val_batches=0, callbacks=[watch])
-    trainer.fit(module, BarsAndStripes(3, batch_size=7))
-    assert max(watch.exact) - min(watch.exact) > 5
-    torch.testing.assert_close(watch.followed, watch.exact, atol=0.5, rtol=0)
-
-
-def test_no_log_z_follows_from_chains_that_start_at_data(tmp_path):
-    layer = QuantumPriorLayer(9)
-    before = layer.log_z.item()
-    module = MaximumLikelihood(layer, negative="data")
-    trainer = quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0)
-    trainer.fit(module, BarsAndStripes(3, batch_size=7))
-    assert layer.log_z.item() == before

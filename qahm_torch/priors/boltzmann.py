@@ -234,35 +234,6 @@ class BoltzmannPrior(Prior):
         return estimate
 
     @torch.no_grad()
-    def follow_log_z(self, before: Ising, samples: Samples) -> None:
-        r"""Moves `log_z` along with a small step of h and J, by samples of the model before it.
-
-        .. math::
-            \log Z' = \log Z + \log E_s \big[ e^{E(s) - E'(s)} \big].
-
-        Errors add up over steps, until `estimate_log_z` is called again.
-
-        Arguments:
-            before: The model before the step.
-            samples: Its samples.
-
-        Raises:
-            ValueError: If gamma is not 0, where energies are not all of a probability.
-
-        References:
-            | On tracking the partition function (Desjardins, Courville, Bengio, 2011)
-            | https://papers.nips.cc/paper/4306
-        """
-        if self.gamma is not None:
-            raise ValueError("gamma is not 0, but log Z is followed by classical energies")
-        spins = samples.spins.to(self.h)
-        step = Ising(self.graph, self.h - before.h, self.J - before.J)
-        log_weights = -step.energy(spins)
-        shares = torch.ones_like(log_weights) if samples.weights is None else samples.weights
-        shares = (shares / shares.sum()).to(log_weights)
-        self.log_z += torch.logsumexp(log_weights + shares.log(), 0)
-
-    @torch.no_grad()
     def estimate_beta(self, samples: Samples | None = None) -> Beta:
         r"""Returns the inverse temperature of samples of the prior, new ones by default.
 

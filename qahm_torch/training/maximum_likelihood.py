@@ -76,10 +76,6 @@ class MaximumLikelihood(PriorModule):
     def prior(self) -> Prior:
         return self.layer
 
-    @property
-    def is_unbiased(self) -> bool:
-        return self.start == "sampler"
-
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         machine = boltzmann_of(self) if self.start == "data" else None
         self.negative = self.draw_negative() if machine is None else _from_data(machine, batch)

@@ -17,7 +17,7 @@ from pytorch_lightning.utilities import GradClipAlgorithmType, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from qahm_torch.ising import Chains, Ising, Samples
+from qahm_torch.ising import Chains, Samples
 from qahm_torch.nn import Prior
 from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.priors import BoltzmannPrior
@@ -37,12 +37,12 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
 
     Checkpoints hold the chains of the prior and the state of torch's random numbers, on the CPU
     and on CUDA, so that a run that was killed and resumed ends with the same weights, bit for bit,
-    on the same machine. Log Z of a Boltzmann machine follows each update by the samples of the
-    negative phase, so that losses in training are in nats as they stand, up to an error that adds
-    up. Before each validation and test, it is estimated anew by a generator of its own, which
-    neither calls the prior's sampler nor moves the random numbers of the training; a validation of
-    averaged weights is followed by an estimate for the others. A validation as a whole leaves the
-    random numbers as they were.
+    on the same machine. Before each validation and test, log Z of a Boltzmann machine is estimated
+    anew by a generator of its own, which neither calls the prior's sampler nor moves the random
+    numbers of the training; after a validation of averaged weights, also that of the others. A
+    validation as a whole leaves the random numbers as they were. Losses logged in training have
+    the log Z of the validation before, so that they are shifted by what it has moved since: by
+    tens of nats in the first epochs.
 
     *Several processes.* Each has random numbers of its own by rank, and so its own negative phase,
     unless a device bills for it: then the first one asks, for all. A checkpoint holds chains and
@@ -92,11 +92,6 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
     def prior(self) -> Prior:
         r"""The prior that is trained."""
 
-    @property
-    def is_unbiased(self) -> bool:
-        r"""Whether the negative phase is of samples of the model, up to the mixing of chains."""
-        return True
-
     def draw_negative(self) -> Samples:
         r"""Returns the samples of this update, and asks for the next ones if they overlap."""
         negative = self.prior.draw()
@@ -123,15 +118,6 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
             "interval": self.lr_scheduler_interval,
         }
         return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        # What is logged in training has log Z in it, which moves by tens of nats within an epoch.
-        prior = boltzmann_of(self)
-        before = None if prior is None or prior.gamma is not None else _copy_of(prior)
-        super().optimizer_step(*args, **kwargs)
-        negative = self.negative
-        if prior is not None and before is not None and negative is not None and self.is_unbiased:
-            prior.follow_log_z(before, negative)
 
     def configure_gradient_clipping(
         self,
@@ -250,11 +236,6 @@ def boltzmann_of(module: pl.LightningModule) -> BoltzmannPrior | None:
     r"""Returns the prior of a module if there is one and it is a Boltzmann machine."""
     prior = module.prior if isinstance(module, PriorModule) else None
     return prior if isinstance(prior, BoltzmannPrior) else None
-
-
-def _copy_of(prior: BoltzmannPrior) -> Ising:
-    r"""Returns the model of a prior as it is now, whatever becomes of its parameters."""
-    return Ising(prior.graph, prior.h.detach().clone(), prior.J.detach().clone())
 
 
 def freeze(module: nn.Module, prefixes: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-r"""The README's table of sigmoid belief nets on MNIST, from their reports in `likelihood`.
+r"""The table of sigmoid belief nets on MNIST, from their reports in `likelihood`.
 
 A report of the name `belief_net_LAYERS_TOP_RULE.json` is of `qahm fit --config belief_net` with
 what its row says, and `qahm evaluate`.

@@ -1,4 +1,4 @@
-r"""The README's table of machines of bits on MNIST, from their reports in `likelihood`."""
+r"""The table of machines of bits on MNIST, from their reports in `likelihood`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""The README's tables of what the prior is worth, and of mixing, from their reports."""
+r"""The tables of what the prior is worth, and of mixing, from their reports."""
 
 from __future__ import annotations
 

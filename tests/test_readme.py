@@ -2,9 +2,11 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()
 
 
@@ -18,14 +20,21 @@ def test_drop_in_example_runs():
     assert torch.isfinite(names["loss"])
 
 
-def test_table_is_that_of_the_reports(monkeypatch):
+def test_numbers_are_those_of_the_reports(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     spec = importlib.util.spec_from_file_location("table", ROOT / "benchmarks" / "table.py")
     table = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(table)
-    assert table.with_table(README) == README
+    assert table.with_headlines(README) == README
+    assert table.measured() == (ROOT / "docs" / "measured.md").read_text()
 
 
-def test_links_to_files_lead_somewhere():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in DOCS.glob("*.md"))])
+def test_links_to_files_lead_somewhere(page):
+    path = ROOT / page
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) < 100

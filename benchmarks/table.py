@@ -59,8 +59,8 @@ def _headlines() -> list[str]:
         f"- **{totals['wrong_samples']} wrong samples and {totals['lost_jobs']} lost answers** in"
         f" {totals['cases']} kinds of failure between D-Wave's client and its service.",
         "",
-        "[docs/measured.md](docs/measured.md) has every number with its command, and tells where this",
-        "package loses.",
+        "[docs/measured.md](docs/measured.md) has each number with its command, and tells",
+        "where this package loses.",
     ]
 
 

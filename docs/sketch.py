@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 import qahm_torch as qt
 
@@ -53,7 +53,7 @@ def _image(axes: Any, pixels: torch.Tensor, corner: tuple[float, float], height:
     width = height * pixels.shape[1] / pixels.shape[0]
     extent = (corner[0], corner[0] + width, corner[1], corner[1] + height)
     axes.imshow(pixels, cmap="gray_r", extent=extent, aspect="equal", zorder=2)
-    axes.add_patch(plt.Rectangle(corner, width, height, fill=False, color=GRAY, lw=0.8, zorder=3))
+    axes.add_patch(Rectangle(corner, width, height, fill=False, color=GRAY, lw=0.8, zorder=3))
 
 
 def _network(axes: Any, corner: tuple[float, float], name: str, up: bool) -> None:

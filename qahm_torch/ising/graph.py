@@ -6,6 +6,7 @@ __all__ = ["CouplingGraph"]
 
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import networkx as nx
@@ -86,9 +87,46 @@ class CouplingGraph:
         index = {label: i for i, label in enumerate(labels)}
         return cls(len(labels), [(index[u], index[v]) for u, v in graph.edges], labels)
 
+    @classmethod
+    def of(cls, graph_or_n: CouplingGraph | int | nx.Graph) -> CouplingGraph:
+        r"""Returns a graph as it is, a networkx graph by its labels, or a complete one of n spins.
+
+        Raises:
+            TypeError: If it is something else.
+
+        Example:
+            >>> CouplingGraph.of(nx.path_graph(["a", "b", "c"])).labels
+            ('a', 'b', 'c')
+        """
+        if isinstance(graph_or_n, CouplingGraph):
+            return graph_or_n
+        if isinstance(graph_or_n, nx.Graph):
+            return cls.from_networkx(graph_or_n)
+        # Numbers of numpy are as good, a bool is a slip.
+        if isinstance(graph_or_n, Integral) and not isinstance(graph_or_n, bool):
+            return cls.complete(int(graph_or_n))
+        raise TypeError(
+            f"{graph_or_n!r} is no graph, but a CouplingGraph, one of networkx or a number is"
+        )
+
     @property
     def num_edges(self) -> int:
         return len(self.edges)
+
+    def index(self, label: Hashable) -> int:
+        r"""Returns the spin of a label.
+
+        Raises:
+            ValueError: If there is no such label.
+        """
+        if label not in self._index:
+            shown = ", ".join(map(repr, self.labels[:5])) + (", ..." if self.num_spins > 5 else "")
+            raise ValueError(f"no spin has the label {label!r}; there are {shown}")
+        return self._index[label]
+
+    @cached_property
+    def _index(self) -> dict[Hashable, int]:
+        return {label: i for i, label in enumerate(self.labels)}
 
     @cached_property
     def color_classes(self) -> list[Tensor]:

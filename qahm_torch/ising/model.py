@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["Ising", "Moments", "moments"]
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -159,6 +160,67 @@ class Ising:
                     f"{name}[{index}] is {float(values[index])}: a model with biases that are "
                     "not finite has no samples (a diverged optimizer step is the usual cause)"
                 )
+
+    @classmethod
+    def from_bqm(
+        cls, bqm: dimod.BinaryQuadraticModel, graph: CouplingGraph | None = None
+    ) -> Ising:
+        r"""Returns the model of a dimod model, whose variables become the labels.
+
+        Models of bits 0 and 1 are taken as well: 0 is a spin of -1. Constants do not matter.
+
+        Arguments:
+            bqm: The dimod model.
+            graph: The graph to use, in whose order the biases are, and whose other biases are 0;
+                None for that of the model.
+
+        Raises:
+            ValueError: If the model has a variable or an interaction that the graph has not.
+
+        Example:
+            >>> import dimod
+            >>> bqm = dimod.BinaryQuadraticModel({"a": 1.0}, {("a", "b"): 0.5}, 0.0, "SPIN")
+            >>> ising = Ising.from_bqm(bqm)
+            >>> ising.graph.labels, ising.h.tolist(), ising.J.tolist()
+            (('a', 'b'), [1.0, 0.0], [0.5])
+        """
+        h, couplings, _ = bqm.to_ising()
+        if graph is None:
+            index = {label: i for i, label in enumerate(h)}
+            edges = [(index[u], index[v]) for u, v in couplings]
+            graph = CouplingGraph(len(h), edges, list(h))
+        return cls.from_biases(graph, h, couplings)
+
+    @classmethod
+    def from_biases(
+        cls,
+        graph: CouplingGraph,
+        linear: Mapping[Any, float] = {},
+        quadratic: Mapping[tuple[Any, Any], float] = {},
+    ) -> Ising:
+        r"""Returns the model of biases by label; what is not named is 0.
+
+        Arguments:
+            graph: The graph.
+            linear: h by label.
+            quadratic: J by pairs of labels, in either order.
+
+        Raises:
+            ValueError: If there is no such label or edge, or an edge is named twice.
+        """
+        fields, couplings = torch.zeros(graph.num_spins), torch.zeros(graph.num_edges)
+        for label, value in linear.items():
+            fields[graph.index(label)] = value
+        edge = {frozenset(pair): k for k, pair in enumerate(graph.edges.tolist())}
+        named: set[int] = set()
+        for (u, v), value in quadratic.items():
+            k = edge.get(frozenset((graph.index(u), graph.index(v))))
+            if k is None or k in named:
+                why = "is no edge of the graph" if k is None else "is named twice"
+                raise ValueError(f"the pair {u!r}, {v!r} {why}")
+            named.add(k)
+            couplings[k] = value
+        return cls(graph, fields, couplings)
 
     def to_bqm(self) -> dimod.BinaryQuadraticModel:
         r"""Returns the dimod model of h and J, with the labels of the graph.

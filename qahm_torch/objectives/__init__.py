@@ -2,6 +2,11 @@ r"""What training minimizes: objectives, one a file, and the losses that they ar
 
 from qahm_torch.objectives.bound import BoundTerms as BoundTerms, RelaxedELBO as RelaxedELBO
 from qahm_torch.objectives.disarm import DisARM as DisARM
+from qahm_torch.objectives.discrepancy import (
+    GaussianKernel as GaussianKernel,
+    kl_divergence as kl_divergence,
+    maximum_mean_discrepancy as maximum_mean_discrepancy,
+)
 from qahm_torch.objectives.objective import Objective as Objective
 from qahm_torch.objectives.reweighted import (
     ReweightedLoss as ReweightedLoss,

@@ -5,12 +5,14 @@ from __future__ import annotations
 __all__ = ["QuantumPriorLayer"]
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
+import networkx as nx
 import torch
 from torch import Tensor
 
-from qahm_torch.ising import CouplingGraph, Samples
+from qahm_torch.ising import CouplingGraph, Ising, Samples
 from qahm_torch.priors.boltzmann import BoltzmannPrior
 from qahm_torch.priors.hidden import HiddenUnits
 from qahm_torch.samplers import GibbsSampler, Sampler
@@ -48,8 +50,9 @@ class QuantumPriorLayer(BoltzmannPrior):
     ended. They are in `chains`, neither parameters nor buffers; the Lightning modules save them.
 
     Arguments:
-        graph_or_n: The graph, or a number of spins for a complete one.
-        hidden: The spins that are hidden. The visible ones are the others, in order.
+        graph_or_n: The graph, also one of networkx, or a number of spins for a complete one.
+        hidden: The spins that are hidden, by their positions, or by their labels where these are
+            no integers. The visible ones are the others, in order.
         gamma: The transverse field, one number or one of each spin.
         sampler: The sampler of the negative phase, which may be replaced at any time. The default
             is `GibbsSampler(num_sweeps=10)`, or `ExactSampler()` where gamma is not 0.
@@ -79,29 +82,94 @@ class QuantumPriorLayer(BoltzmannPrior):
 
     def __init__(
         self,
-        graph_or_n: CouplingGraph | int,
+        graph_or_n: CouplingGraph | int | nx.Graph,
         *,
-        hidden: Sequence[int] = (),
+        hidden: Sequence[int | str] = (),
         gamma: float | Tensor = 0.0,
         sampler: Sampler | None = None,
         num_samples: int = 1024,
         persistent: bool = True,
         hidden_sampler: Sampler | None = None,
     ):
-        if isinstance(graph_or_n, int):
-            graph_or_n = CouplingGraph.complete(graph_or_n)
+        graph = CouplingGraph.of(graph_or_n)
         super().__init__(
-            graph_or_n,
+            graph,
             gamma=gamma,
             sampler=sampler,
             num_samples=num_samples,
             persistent=persistent,
         )
-        self.hidden_units = HiddenUnits(self.graph, hidden)
+        positions = [int(u) if isinstance(u, Integral) else graph.index(u) for u in hidden]
+        self.hidden_units = HiddenUnits(graph, positions)
         self.hidden_sampler = hidden_sampler or GibbsSampler(num_sweeps=20)
         # The free energy of hidden units is not that of means, their energy is.
         self.is_multilinear = len(self.hidden_units.hidden) == 0
         self.reset_parameters()
+
+    @classmethod
+    def from_ising(cls, ising: Ising, **settings: Any) -> QuantumPriorLayer:
+        r"""Returns a layer that begins as a given model, with an estimate of its log Z.
+
+        Arguments:
+            ising: The model, as `Ising.from_bqm` and `Ising.from_biases` make it.
+            settings: Those of the layer, but for the graph and gamma.
+
+        Example:
+            >>> graph = CouplingGraph.of(nx.path_graph(["a", "b", "c"]))
+            >>> ising = Ising.from_biases(graph, {"a": 0.5}, {("b", "a"): -1.0})
+            >>> QuantumPriorLayer.from_ising(ising, hidden=["c"]).hidden
+            [2]
+        """
+        layer = cls(ising.graph, gamma=0.0 if ising.gamma is None else ising.gamma, **settings)
+        layer.to(ising.h)
+        with torch.no_grad():
+            layer.h.copy_(ising.h)
+            layer.J.copy_(ising.J)
+        layer._anchor(num_chains=128, num_temperatures=200)
+        return layer
+
+    @classmethod
+    def from_grbm(cls, grbm: Any, **settings: Any) -> QuantumPriorLayer:
+        r"""Returns the layer of a `GraphRestrictedBoltzmannMachine` of dwave-pytorch-plugin.
+
+        It has the same energies, hidden units and labels. What it has of its own are a sampler,
+        chains and a log Z.
+
+        Arguments:
+            grbm: The machine.
+            settings: Those of the layer, but for the graph and the hidden units.
+        """
+        index = {node: i for i, node in enumerate(grbm.nodes)}
+        edges = [(index[u], index[v]) for u, v in grbm.edges]
+        graph = CouplingGraph(len(index), edges, list(index))
+        ising = Ising(graph, grbm.linear.detach(), grbm.quadratic.detach())
+        return cls.from_ising(ising, hidden=[index[u] for u in grbm.hidden_nodes], **settings)
+
+    def to_grbm(self) -> Any:
+        r"""Returns the machine of dwave-pytorch-plugin with its energies.
+
+        Raises:
+            ImportError: If the plugin is not installed.
+            ValueError: If gamma is not 0, of which the plugin knows nothing.
+        """
+        if self.gamma is not None:
+            raise ValueError("gamma is not 0, but the plugin's machine has no transverse field")
+        try:
+            from dwave.plugins.torch.models import (  # type: ignore[import-not-found]
+                GraphRestrictedBoltzmannMachine,
+            )
+        except ImportError as error:
+            message = "to_grbm needs the plugin: pip install dwave-pytorch-plugin"
+            raise ImportError(message) from error
+        labels = self.graph.labels
+        edges = [(labels[i], labels[j]) for i, j in self.graph.edges.tolist()]
+        hidden = [labels[i] for i in self.hidden]
+        grbm = GraphRestrictedBoltzmannMachine(list(labels), edges, hidden_nodes=hidden)
+        grbm.to(self.h)
+        with torch.no_grad():
+            grbm.linear.copy_(self.h)
+            grbm.quadratic.copy_(self.J)
+        return grbm
 
     @property
     def num_visible(self) -> int:

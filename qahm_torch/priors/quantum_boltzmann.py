@@ -7,6 +7,7 @@ __all__ = ["QuantumGibbsPrior"]
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import networkx as nx
 import torch
 from torch import Tensor, nn
 
@@ -59,7 +60,7 @@ class QuantumGibbsPrior(BoltzmannPrior):
     :math:`\Gamma`, so the parameter is free to cross 0.
 
     Arguments:
-        graph_or_n: The graph, or a number of spins for a complete one.
+        graph_or_n: The graph, also one of networkx, or a number of spins for a complete one.
         gamma: The transverse field at first: one number, which all spins then share, or a tensor
             of shape (N,) for a parameter of each.
         exact: Whether likelihood and gradient are those of the density matrix, which takes up to
@@ -92,7 +93,7 @@ class QuantumGibbsPrior(BoltzmannPrior):
 
     def __init__(
         self,
-        graph_or_n: CouplingGraph | int,
+        graph_or_n: CouplingGraph | int | nx.Graph,
         *,
         gamma: float | Tensor = 0.5,
         exact: bool | None = None,
@@ -102,9 +103,8 @@ class QuantumGibbsPrior(BoltzmannPrior):
         num_times: int = 8,
         persistent: bool = True,
     ):
-        if isinstance(graph_or_n, int):
-            graph_or_n = CouplingGraph.complete(graph_or_n)
-        num_spins = graph_or_n.num_spins
+        graph = CouplingGraph.of(graph_or_n)
+        num_spins = graph.num_spins
         if num_times < 1:
             raise ValueError(f"num_times is {num_times}, but at least 1 time is needed")
         if exact and num_spins > MAX_QUANTUM_SPINS:
@@ -113,7 +113,7 @@ class QuantumGibbsPrior(BoltzmannPrior):
                 f"there are {num_spins}: leave it out, and the gradient is sampled"
             )
         super().__init__(
-            graph_or_n,
+            graph,
             sampler=sampler or PathIntegralSampler(),
             num_samples=num_samples,
             persistent=persistent,

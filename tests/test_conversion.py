@@ -119,3 +119,19 @@ def test_without_the_plugin_it_is_named(monkeypatch):
         QuantumPriorLayer(2).to_grbm()
     with pytest.raises(ValueError, match="gamma is not 0"):
         QuantumPriorLayer(2, gamma=1.0).to_grbm()
+
+
+def test_its_objective_has_the_gradient_of_ours():
+    models = pytest.importorskip("dwave.plugins.torch.models", reason="needs the plugin")
+    torch.manual_seed(0)
+    nodes, edges = zip(*[(i, (i, (i + 1) % 5)) for i in range(5)], strict=True)
+    theirs = models.GraphRestrictedBoltzmannMachine(nodes, edges)
+    layer = QuantumPriorLayer.from_grbm(theirs)
+    data, samples = (torch.randint(2, (20, 5)) * 2.0 - 1 for _ in range(2))
+    value = theirs.quasi_objective(data, samples)
+    value.backward()
+    (-layer.log_prob(data, samples).mean()).backward()
+    torch.testing.assert_close(layer.h.grad, theirs.linear.grad)
+    torch.testing.assert_close(layer.J.grad, theirs.quadratic.grad)
+    ours = layer.free_energy(data).mean() - layer.energy(samples).mean()
+    torch.testing.assert_close(ours, value.squeeze())

@@ -6,7 +6,7 @@ __all__ = ["Ising", "Moments", "moments"]
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -184,7 +184,7 @@ class Ising:
             >>> ising.graph.labels, ising.h.tolist(), ising.J.tolist()
             (('a', 'b'), [1.0, 0.0], [0.5])
         """
-        h, couplings, _ = bqm.to_ising()
+        h, couplings, _ = cast(Any, bqm).to_ising()  # its biases are numbers of numpy, too
         if graph is None:
             index = {label: i for i, label in enumerate(h)}
             edges = [(index[u], index[v]) for u, v in couplings]

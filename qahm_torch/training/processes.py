@@ -11,9 +11,10 @@ __all__ = [
     "set_random_state",
 ]
 
+import subprocess
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -24,6 +25,7 @@ from torch import Tensor
 
 T = TypeVar("T")
 
+PATIENCE = 10.0  # seconds for other processes to end by themselves once one has failed
 _is_alone = ContextVar("_is_alone", default=False)
 
 
@@ -77,11 +79,13 @@ def gathered(value: T) -> list[T]:
 def save_alone(trainer: pl.Trainer, path: Path) -> None:
     r"""Saves a checkpoint without waiting for other processes, which may have failed.
 
-    Where there are several, it has the chains and the random state of the first one only.
+    Where there are several, it has the chains and the random state of the first one only, which
+    ends the others.
     """
     if trainer.world_size == 1:
         trainer.save_checkpoint(path)
     elif trainer.is_global_zero:
+        others = _taken_over(trainer)
         token = _is_alone.set(True)
         try:
             # The trainer's own way ends with a barrier.
@@ -89,6 +93,29 @@ def save_alone(trainer: pl.Trainer, path: Path) -> None:
             trainer.strategy.save_checkpoint(checkpoint, path)
         finally:
             _is_alone.reset(token)
+            _end(others)
+
+
+def _taken_over(trainer: pl.Trainer) -> list[Any]:
+    r"""Returns the processes that this one has started, which Lightning no longer looks after.
+
+    Its observer kills this process, too, at the next of its rounds after one of them has failed:
+    before a checkpoint is written, or before this process has said what it failed of.
+    """
+    started = getattr(trainer.strategy.launcher, "procs", [])
+    others = list(started)
+    started.clear()
+    return others
+
+
+def _end(processes: list[Any]) -> None:
+    r"""Waits until processes have ended, and kills those that wait for this one without end."""
+    for process in processes:
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _is_cuda(device: torch.device) -> bool:

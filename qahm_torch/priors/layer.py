@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["QuantumPriorLayer"]
 
 from collections.abc import Sequence
+from importlib import import_module
 from numbers import Integral
 from typing import Any
 
@@ -155,16 +156,14 @@ class QuantumPriorLayer(BoltzmannPrior):
         if self.gamma is not None:
             raise ValueError("gamma is not 0, but the plugin's machine has no transverse field")
         try:
-            from dwave.plugins.torch.models import (  # type: ignore[import-not-found]
-                GraphRestrictedBoltzmannMachine,
-            )
+            models = import_module("dwave.plugins.torch.models")
         except ImportError as error:
             message = "to_grbm needs the plugin: pip install dwave-pytorch-plugin"
             raise ImportError(message) from error
         labels = self.graph.labels
         edges = [(labels[i], labels[j]) for i, j in self.graph.edges.tolist()]
         hidden = [labels[i] for i in self.hidden]
-        grbm = GraphRestrictedBoltzmannMachine(list(labels), edges, hidden_nodes=hidden)
+        grbm = models.GraphRestrictedBoltzmannMachine(list(labels), edges, hidden_nodes=hidden)
         grbm.to(self.h)
         with torch.no_grad():
             grbm.linear.copy_(self.h)

@@ -21,6 +21,7 @@ from qahm_torch.training import (
     load_weights,
 )
 from qahm_torch.training.checkpoints import secure
+from qahm_torch.training.naming import parsing
 from qahm_torch.training.processes import run_folder
 from qahm_torch.trust import local_path
 
@@ -117,15 +118,16 @@ def run(arguments: list[str]) -> None:
     # Saturated units have gradients too small for normal floats, with which a CPU is slow.
     torch.set_flush_denormal(True)
     keep_memory()
-    QahmCLI(
-        pl.LightningModule,
-        pl.LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        # Errors of the parser reach the user through `main`, without the whole configuration.
-        parser_kwargs={"exit_on_error": False},
-        save_config_callback=RunConfig,
-        save_config_kwargs={"overwrite": True},
-        args=arguments,
-    )
+    with parsing():
+        QahmCLI(
+            pl.LightningModule,
+            pl.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            # Errors of the parser reach the user through `main`, without the whole configuration.
+            parser_kwargs={"exit_on_error": False},
+            save_config_callback=RunConfig,
+            save_config_kwargs={"overwrite": True},
+            args=arguments,
+        )

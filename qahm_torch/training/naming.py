@@ -2,7 +2,7 @@ r"""Class paths of configurations: which are imported, and which are never built
 
 from __future__ import annotations
 
-__all__ = ["ALLOWED", "Trust", "check_names", "imported", "parsing"]
+__all__ = ["ALLOWED", "Trust", "check_names", "imported", "known_names", "parsing"]
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,13 +67,23 @@ def check_names(value: Any, name: Any, trust: Trust) -> None:
     Raises:
         ValueError: If it names another class.
     """
-    for path in [] if trust is True else _paths(value):
-        if not _is_known(path, [*ALLOWED, *(trust or ())]):
+    allowed = known_names(trust)
+    if allowed is None:
+        return
+    for path in _paths(value):
+        if not _is_known(path, allowed):
             raise ValueError(
                 f"{name} names {path}, which would be imported and is not of this package: if you "
                 f"know where the file is from, give --trust, or trust=[{path.split('.')[0]!r}] in "
                 "Python"
             )
+
+
+def known_names(trust: Trust) -> list[str] | None:
+    r"""Returns what may be imported; None for all."""
+    if isinstance(trust, bool):
+        return None if trust else list(ALLOWED)
+    return [*ALLOWED, *trust]
 
 
 def imported(value: Any) -> list[str]:

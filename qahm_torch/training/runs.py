@@ -21,7 +21,7 @@ from qahm_torch.training.checkpoints import (
     read_checkpoint,
     refuse_older,
 )
-from qahm_torch.training.naming import ALLOWED, Trust, check_names, imported, parsing
+from qahm_torch.training.naming import Trust, check_names, imported, known_names, parsing
 from qahm_torch.training.prior_module import PriorModule, boltzmann_of
 
 
@@ -78,8 +78,8 @@ def load_run(path: str | Path, trust: Trust = False) -> Run:
         )
     told = _told(checkpoint[CONFIG_KEY], file)
     check_names(told, file, trust)
-    known = None if trust is True else [*ALLOWED, *(trust or ()), *imported(told)]
-    with parsing(known):
+    known = known_names(trust)
+    with parsing(None if known is None else [*known, *imported(told)]):
         built = _built(told, file, trust)
     _restore(built.model, checkpoint, file)
     return Run(built.model.eval(), built.data, file)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import dimod
+from dimod.core.sampler import Sampler
 
 from qahm_torch.device.door import Device, DimodDevice
 from qahm_torch.device.errors import (
@@ -97,7 +97,7 @@ def _is_cloud(sampler: Any) -> bool:
 
 
 def _build(spec: dict[str, Any]) -> Any:
-    kind = class_of(spec["class_path"], dimod.core.Sampler, "device")
+    kind = class_of(spec["class_path"], Sampler, "device")
     arguments = dict(spec.get("init_args") or {})
     if kind.__name__ != "DWaveSampler":
         return kind(**arguments)

@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from dimod.core.sampler import Sampler
-
 from qahm_torch.device.door import Device, DimodDevice
 from qahm_torch.device.errors import (
     AnnealerError,
@@ -97,6 +95,8 @@ def _is_cloud(sampler: Any) -> bool:
 
 
 def _build(spec: dict[str, Any]) -> Any:
+    from dimod.core.sampler import Sampler
+
     kind = class_of(spec["class_path"], Sampler, "device")
     arguments = dict(spec.get("init_args") or {})
     if kind.__name__ != "DWaveSampler":

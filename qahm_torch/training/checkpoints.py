@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins import CheckpointIO
+from pytorch_lightning.plugins import CheckpointIO
 
 from qahm_torch.trust import local_path, read_weights
 

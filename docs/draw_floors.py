@@ -20,7 +20,7 @@ DOCUMENT = Path(__file__).with_name("architecture.md")
 MARKS = ("<!-- floors -->\n", "<!-- /floors -->\n")
 # From the ground up; beside each other are rooms that know nothing of each other.
 FLOORS = (
-    ("ising", "data", "cognition", "pretrained"),
+    ("ising", "data", "cognition", "pretrained", "trust"),
     ("kernels", "device", "nn"),
     ("samplers", "simulator"),
     ("priors", "objectives", "evaluation", "testing"),

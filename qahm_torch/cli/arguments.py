@@ -34,6 +34,12 @@ def parser_of(command: str, description: str) -> ArgumentParser:
         type=str,
         help="A run folder, of which the newest checkpoint counts, or a checkpoint file.",
     )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="Import the classes that the checkpoint names, whosever they are. To import a module "
+        "is to run it: only for files of which you know where they are from.",
+    )
     parser.add_argument("--seed", type=int, default=0, help="The seed of all random numbers.")
     return parser
 
@@ -45,7 +51,7 @@ def load_machine(settings: Any) -> Trained:
         ValueError: If the run has not trained a Helmholtz machine on one of the data modules.
     """
     keep_memory()
-    run = load_run(settings.run)
+    run = load_run(settings.run, settings.trust)
     if not isinstance(run.module, MachineModule) or not isinstance(run.data, TensorDataModule):
         raise ValueError(
             f"{run.checkpoint} is of {type(run.module).__name__} on {type(run.data).__name__}, "

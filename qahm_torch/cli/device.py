@@ -21,6 +21,7 @@ from qahm_torch.device.chip import Chip
 from qahm_torch.ising import CouplingGraph
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.samplers import within
+from qahm_torch.training.naming import parsing
 
 DEVICES = {"simulated": "qahm_torch.SimulatedAnnealer", "qpu": "dwave.system.DWaveSampler"}
 SIZES = [8, 16, 32, 60, 64, 100]
@@ -211,16 +212,20 @@ def _built(kind: type, name: str, spec: dict[str, Any], path: str) -> Any:
     r"""Builds an object of a training configuration."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(kind, name, fail_untyped=False)
-    try:
-        parsed = parser.parse_object({name: spec})
-    except ArgumentError as error:
-        raise ValueError(f"{path}: the {name} does not fit: {error}") from error
-    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
-    return getattr(instantiate(parsed), name)
+    with parsing():
+        try:
+            parsed = parser.parse_object({name: spec})
+        except ArgumentError as error:
+            raise ValueError(f"{path}: the {name} does not fit: {error}") from error
+        instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+        return getattr(instantiate(parsed), name)
 
 
 def _read(path: str) -> dict[str, Any]:
-    config = yaml.safe_load(Path(path).read_text())
+    try:
+        config = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not a configuration: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} is not a configuration: it holds {type(config).__name__}")
     return config

@@ -20,7 +20,10 @@ from qahm_torch.training import (
     load_fitting_weights,
     load_weights,
 )
+from qahm_torch.training.checkpoints import secure
+from qahm_torch.training.naming import parsing
 from qahm_torch.training.processes import run_folder
+from qahm_torch.trust import local_path
 
 RUNS = "runs"
 
@@ -63,6 +66,13 @@ class QahmCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(with_paths(args))
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path is not None:
+            local_path(path)
+
+    def _parse_ckpt_path(self) -> None:
+        # Lightning lets a checkpoint change the configuration, and so name classes.
+        pass
 
     def before_instantiate_classes(self) -> None:
         num_threads = self._get(self.config, "num_threads")
@@ -78,6 +88,7 @@ class QahmCLI(LightningCLI):
             board = TensorBoardLogger(RUNS, csv.name, version=f"version_{csv.version}")
             kwargs = {**kwargs, "logger": [csv, board]}
         trainer = super().instantiate_trainer(**kwargs)
+        secure(trainer)
         trainer.callbacks.append(CheckpointOnException())  # type: ignore[attr-defined]
         return trainer
 
@@ -107,15 +118,16 @@ def run(arguments: list[str]) -> None:
     # Saturated units have gradients too small for normal floats, with which a CPU is slow.
     torch.set_flush_denormal(True)
     keep_memory()
-    QahmCLI(
-        pl.LightningModule,
-        pl.LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        # Errors of the parser reach the user through `main`, without the whole configuration.
-        parser_kwargs={"exit_on_error": False},
-        save_config_callback=RunConfig,
-        save_config_kwargs={"overwrite": True},
-        args=arguments,
-    )
+    with parsing():
+        QahmCLI(
+            pl.LightningModule,
+            pl.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            # Errors of the parser reach the user through `main`, without the whole configuration.
+            parser_kwargs={"exit_on_error": False},
+            save_config_callback=RunConfig,
+            save_config_kwargs={"overwrite": True},
+            args=arguments,
+        )

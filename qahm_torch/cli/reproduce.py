@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser
 
 from qahm_torch.cli.configs import with_paths
 from qahm_torch.systems import System, reproduce
+from qahm_torch.training.naming import parsing
 
 
 def run(arguments: list[str]) -> None:
@@ -26,8 +27,9 @@ def run(arguments: list[str]) -> None:
     )
     about = "The system and its settings."
     parser.add_subclass_arguments(System, "system", required=True, help=about)
-    settings = parser.parse_args(with_paths(arguments))
-    system = parser.instantiate_classes(settings)["system"]
+    with parsing():
+        settings = parser.parse_args(with_paths(arguments))
+        system = parser.instantiate_classes(settings)["system"]
     folder = Path(settings.folder or Path("runs") / settings.name)
     report = reproduce(system, folder)
     print(report["headline"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["check_spec", "open_device"]
 
-import importlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +16,7 @@ from qahm_torch.device.errors import (
     ServiceError,
 )
 from qahm_torch.device.patience import RetryPolicy, Task
+from qahm_torch.trust import class_of
 
 SECRETS = ("token", "client_cert", "client_cert_key", "headers")
 URL_WITH_PASSWORD = re.compile(r"\w+://[^/]*@")
@@ -95,13 +95,11 @@ def _is_cloud(sampler: Any) -> bool:
 
 
 def _build(spec: dict[str, Any]) -> Any:
-    module, _, name = spec["class_path"].rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        raise ValueError(f"class_path is {spec['class_path']!r}, but that is no class") from None
+    from dimod.core.sampler import Sampler
+
+    kind = class_of(spec["class_path"], Sampler, "device")
     arguments = dict(spec.get("init_args") or {})
-    if name != "DWaveSampler":
+    if kind.__name__ != "DWaveSampler":
         return kind(**arguments)
     try:
         return kind(**{**CLIENT_DEFAULTS, **arguments})

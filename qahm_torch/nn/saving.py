@@ -5,9 +5,7 @@ from __future__ import annotations
 __all__ = ["FORMAT", "MACHINE_KEY", "Portable"]
 
 import os
-import pickle
 import uuid
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,21 +18,12 @@ from qahm_torch.nn.construction import built, construction, kind_of
 from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.nn.packing import check_bits, packed, unpacked
 from qahm_torch.pretrained import names, path_of
+from qahm_torch.trust import local_path, read_weights
 
 MACHINE_KEY = "qahm_machine"
 FORMAT = 1
 
 Machine = TypeVar("Machine", bound="Portable")
-
-# What torch.load raises where bytes are missing or wrong, of a file that was opened.
-_UNREADABLE = (
-    EOFError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
 
 
 class Portable(AtomicLoading):
@@ -117,7 +106,7 @@ class Portable(AtomicLoading):
 
 
 def _find(source: str | Path) -> Path:
-    path = Path(source)
+    path = local_path(source)
     if path.is_file():
         return path
     if path.is_dir():
@@ -133,15 +122,7 @@ def _find(source: str | Path) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    with open(file, "rb") as opened:
-        try:
-            content = torch.load(opened, map_location="cpu", weights_only=True)
-        except _UNREADABLE as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(
-                f"{file} cannot be read as a machine; it may be cut short or of another kind "
-                f"({reason})"
-            ) from error
+    content = read_weights(file, "machine")
     told = content.get(MACHINE_KEY) if isinstance(content, dict) else None
     if not isinstance(told, Mapping):
         raise ValueError(

@@ -2,26 +2,24 @@ r"""Checkpoint files: found, read, and refused where they are of an older form."
 
 from __future__ import annotations
 
-__all__ = ["CONFIG_KEY", "find_checkpoint", "read_checkpoint", "refuse_older"]
+__all__ = [
+    "CONFIG_KEY",
+    "SafeCheckpoints",
+    "find_checkpoint",
+    "read_checkpoint",
+    "refuse_older",
+    "secure",
+]
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.plugins import CheckpointIO
+
+from qahm_torch.trust import local_path, read_weights
 
 CONFIG_KEY = "qahm_config"
-
-# What torch.load raises where bytes are missing or wrong.
-_UNREADABLE = (
-    EOFError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
 
 # What the configurations of 0.1 named, and where its embedded priors had their parameters.
 _OLD_CLASSES = tuple(
@@ -37,7 +35,7 @@ def find_checkpoint(path: str | Path) -> Path:
     Raises:
         FileNotFoundError: If there is none.
     """
-    path = Path(path)
+    path = local_path(path)
     if path.is_file():
         return path
     found = sorted(path.rglob("*.ckpt"), key=lambda p: p.stat().st_mtime)
@@ -54,16 +52,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         OSError: If the file cannot be opened.
         ValueError: If the file is not a whole checkpoint.
     """
-    # Opened here, so that an OSError of torch.load can only come of what is in the file.
-    with open(path, "rb") as file:
-        try:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        except _UNREADABLE as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(
-                f"{path} cannot be read as a checkpoint; it may be cut short or of another kind "
-                f"({reason})"
-            ) from error
+    checkpoint = read_weights(path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path} holds no Lightning checkpoint: it has no 'state_dict'")
     return checkpoint
@@ -83,3 +72,40 @@ def refuse_older(checkpoint: dict[str, Any], name: str | Path = "the checkpoint"
             f"{name} was written by qahm_torch 0.1; this version cannot read it: use that one, or "
             "train anew"
         )
+
+
+class SafeCheckpoints(CheckpointIO):
+    r"""Writes checkpoints as another does, and reads them by `read_checkpoint` alone.
+
+    Lightning leaves it to its caller whether a checkpoint may run code, and lets those from the
+    web do so.
+
+    Arguments:
+        writer: Who writes and removes them.
+    """
+
+    def __init__(self, writer: CheckpointIO):
+        self.writer = writer
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        self.writer.save_checkpoint(checkpoint, path, storage_options)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return read_checkpoint(path)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        self.writer.remove_checkpoint(path)
+
+    def teardown(self) -> None:
+        self.writer.teardown()
+
+
+def secure(trainer: Any) -> None:
+    r"""Lets a trainer read checkpoints by `read_checkpoint` alone."""
+    strategy = trainer.strategy
+    if not isinstance(strategy.checkpoint_io, SafeCheckpoints):
+        strategy.checkpoint_io = SafeCheckpoints(strategy.checkpoint_io)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Interval", "PriorModule", "boltzmann_of", "freeze"]
 
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from qahm_torch.ising import Chains, Samples
 from qahm_torch.nn import Prior
 from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.priors import BoltzmannPrior
-from qahm_torch.training.checkpoints import refuse_older
+from qahm_torch.training.checkpoints import read_checkpoint, refuse_older, secure
 from qahm_torch.training.processes import (
     gathered,
     random_state,
@@ -149,6 +150,33 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         estimate = prior.estimate_log_z(num_temperatures=200, generator=generator)
         width = estimate.upper - estimate.lower
         return {"prior/log_z": estimate.value, "prior/log_z_width": width}
+
+    def setup(self, stage: str) -> None:
+        # Before Lightning reads the checkpoint that it was given.
+        secure(self.trainer)
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+        r"""Returns a module with the weights of a checkpoint, of which nothing is run.
+
+        Arguments:
+            checkpoint_path: A file of this machine.
+            args: As Lightning has them.
+            kwargs: As Lightning has them, and the arguments of the module.
+
+        Raises:
+            ValueError: If the file is elsewhere, cannot be read or names a class to be built.
+        """
+        checkpoint = read_checkpoint(checkpoint_path)
+        if "_instantiator" in checkpoint.get("hyper_parameters", {}):
+            raise ValueError(
+                f"{checkpoint_path} names classes to be built: give the arguments of "
+                f"{cls.__name__} yourself, and load its weights by `load_weights`"
+            )
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        buffer.seek(0)
+        return super().load_from_checkpoint(buffer, *args, **{**kwargs, "weights_only": True})
 
     def on_fit_start(self) -> None:
         seed_process(self.trainer)

@@ -21,6 +21,7 @@ from qahm_torch.training.checkpoints import (
     read_checkpoint,
     refuse_older,
 )
+from qahm_torch.training.naming import Trust, check_names, imported, known_names, parsing
 from qahm_torch.training.prior_module import PriorModule, boltzmann_of
 
 
@@ -51,18 +52,21 @@ class Run(NamedTuple):
         return parent.parent if parent.name == "checkpoints" else parent
 
 
-def load_run(path: str | Path) -> Run:
+def load_run(path: str | Path, trust: Trust = False) -> Run:
     r"""Returns the model and the data module of a run, from the configuration in its checkpoint.
 
-    The configuration names classes, which are imported: load only checkpoints that you trust.
+    The configuration names classes. Those of this package and of what it is trained with are
+    imported, and those of packages that you have imported; others only if you trust the file,
+    since to import a module is to run it. Each is built only where its type fits.
 
     Arguments:
         path: A checkpoint file, or a run folder of which the newest checkpoint counts.
+        trust: Whether all classes that it names may be imported, or the packages whose may.
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
         ValueError: If the checkpoint cannot be read or is of qahm_torch 0.1, or carries no
-            configuration or one whose classes or settings are not known.
+            configuration or one whose classes or settings are not known, or not trusted.
     """
     file = find_checkpoint(path)
     checkpoint = read_checkpoint(file)
@@ -72,20 +76,38 @@ def load_run(path: str | Path) -> Run:
             f"{file} carries no configuration, as only checkpoints of `qahm fit` do; build the "
             "model yourself and use its `load_state_dict`"
         )
-    config = yaml.safe_load(checkpoint[CONFIG_KEY])
+    told = _told(checkpoint[CONFIG_KEY], file)
+    check_names(told, file, trust)
+    known = known_names(trust)
+    with parsing(None if known is None else [*known, *imported(told)]):
+        built = _built(told, file, trust)
+    _restore(built.model, checkpoint, file)
+    return Run(built.model.eval(), built.data, file)
+
+
+def _told(text: Any, file: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(text)
+        return {"model": config["model"], "data": config["data"]}
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file} carries no configuration of a run: {reason}") from error
+
+
+def _built(told: dict[str, Any], file: Path, trust: Trust) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(pl.LightningModule, "model", fail_untyped=False)
     parser.add_subclass_arguments(pl.LightningDataModule, "data", fail_untyped=False)
     try:
-        parsed = parser.parse_object({"model": config["model"], "data": config["data"]})
+        parsed = parser.parse_object(told)
     except ArgumentError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{file} carries a configuration that does not fit: {reason}") from error
+    # Once more, since text within it has been read by now.
+    check_names(parsed, file, trust)
     # The second is the older name, the only one before jsonargparse 4.49.
     instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
-    built: Any = instantiate(parsed)
-    _restore(built.model, checkpoint, file)
-    return Run(built.model.eval(), built.data, file)
+    return instantiate(parsed)
 
 
 def load_weights(module: pl.LightningModule, path: str | Path) -> None:

@@ -36,7 +36,6 @@ from qahm_torch.device.patience import Clock, RetryPolicy
 from qahm_torch.ising import Beta, Chains, CouplingGraph, Ising, Samples
 from qahm_torch.samplers import DeferredSampler, Submission
 
-
 # After these the solver may be gone or changed, and another one may do.
 SOLVER_FAILURES = (DeviceOfflineError, ProblemFailedError, RejectedError)
 

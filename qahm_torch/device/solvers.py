@@ -151,9 +151,9 @@ class _Opening:
 _HERE = threading.local()
 
 
-def _on_new_client(event: str, obj: Any, **_: Any) -> None:
+def _on_new_client(event: str, obj: Any, exception: object = None, **_: Any) -> None:
     opening = getattr(_HERE, "opening", None)
-    if opening is not None:
+    if opening is not None and exception is None:
         opening.take(obj)
 
 

@@ -33,12 +33,14 @@ class Trouble(Exception):  # noqa: N818
         left: bool = True,
         wait: float | None = None,
         is_told: bool = False,
+        is_flood: bool = False,
     ):
         super().__init__(what)
         self.status = status  # of the answer, if there was one
         self.left = left  # False if not a byte of the request has left for the service
         self.wait = wait  # seconds, where the service asks for patience
         self.is_told = is_told  # whether the status is in the body, too, in the service's own form
+        self.is_flood = is_flood  # whether there was more than can be an answer
 
 
 class Transport:
@@ -97,8 +99,11 @@ class Transport:
             except Trouble as error:
                 trouble = error
             why = f"{trouble}, and there was no answer"
-            if attempt >= self.policy.retries and (problem_id is None or trouble.status == 404):
-                known = "" if problem_id is None else f", it does not know problem {problem_id}"
+            # A problem that has been accepted is worth all the time there is.
+            is_lasting = problem_id is None or trouble.status == 404 or trouble.is_flood
+            if attempt >= self.policy.retries and is_lasting:
+                is_known = problem_id is None or trouble.is_flood
+                known = "" if is_known else f", it does not know problem {problem_id}"
                 message = f"{self.name}: {trouble}{known}; try again later"
                 raise ServiceError(message, problem_id)
             self.pause(attempt, trouble, clock)
@@ -141,6 +146,8 @@ class Transport:
         import requests
         import urllib3
 
+        from qahm_torch.device.line import OversizeError
+
         session, line = self._connected(clock)
         session.set_accept(  # type: ignore[attr-defined]
             media_type=f"{MEDIA}{media}+json", accept_version="~=3.0", ask_version="3.0.0"
@@ -152,7 +159,8 @@ class Transport:
             response = session.request(method, path, allow_redirects=False, **content)
             status, headers, body = response.status_code, response.headers, response.content
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            trouble = Trouble(_cause(error), left=line.has_sent)
+            is_flood = isinstance(error, OversizeError)
+            trouble = Trouble(_cause(error), left=line.has_sent, is_flood=is_flood)
         else:
             return self._judged(method, status, body, headers, problem_id)
         self.hang_up()

@@ -106,6 +106,7 @@ def test_a_call_ends_at_its_deadline_and_leaves_nothing_behind(service, kind, st
     if step == "cancel":
         service.fault("submit", "pending_forever")
     service.fault(step, kind, times=None)
+    service.fault("list", "empty_list", times=None)
     with Left(service) as left, pytest.raises(AnnealerError) as caught:
         sampler.sample(ising, 10)
     assert left.seconds < TIMEOUT + SLACK

@@ -56,7 +56,7 @@ class Line(HTTPAdapter):
         self.max_bytes = max_bytes
         self.has_sent = False
         self.is_cut = False
-        self._handles: set[socket.socket] = set()
+        self._handles: dict[socket.socket, Any] = {}
         self._lock = threading.Lock()
         super().__init__(max_retries=0)
 
@@ -104,17 +104,18 @@ class Line(HTTPAdapter):
     def close(self) -> None:
         r"""Closes all connections."""
         super().close()
-        for handle in list(self._handles):
-            self.drop(handle)
+        # The adapter's own pools are closed once nobody refers to them; an error may for long.
+        for connection in list(self._handles.values()):
+            connection.close()
 
-    def hold(self, sock: socket.socket) -> socket.socket:
+    def hold(self, connection: Any, sock: socket.socket) -> socket.socket:
         r"""Returns a second handle of a socket, by which it is shut down when time is up.
 
         The socket itself may be wrapped, detached or closed meanwhile.
         """
         handle = sock.dup()
         with self._lock:
-            self._handles.add(handle)
+            self._handles[handle] = connection
             if self.is_cut:
                 _shut(handle)
         return handle
@@ -123,7 +124,7 @@ class Line(HTTPAdapter):
         r"""Forgets a socket that is closed."""
         if handle is not None:
             with self._lock:
-                self._handles.discard(handle)
+                self._handles.pop(handle, None)
                 handle.close()
 
     def _cut(self) -> None:
@@ -159,7 +160,7 @@ class _Tapped:
 
     def _new_conn(self) -> Any:
         sock = super()._new_conn()  # type: ignore[misc]
-        self.handle = self.line.hold(sock)
+        self.handle = self.line.hold(self, sock)
         return sock
 
     def send(self, data: Any) -> None:

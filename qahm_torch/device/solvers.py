@@ -145,7 +145,7 @@ class _Opening:
         _HERE.opening = None
         self._off_line.close()
         if kind is not None and self.client is not None:
-            self.client.close(wait=False)
+            self.client.close(wait=True)  # there are no jobs, and its threads are waited for
 
 
 _HERE = threading.local()

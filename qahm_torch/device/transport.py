@@ -198,14 +198,15 @@ class Transport:
     def _connected(self, clock: Clock) -> tuple[requests.Session, Line]:
         from qahm_torch.device.line import Line
 
-        if self._session is None:
-            self._session = self.sampler.client.create_session()
-            line = Line(clock, self.policy.request_timeout, self.max_bytes)
+        session = self._session
+        if session is None:
+            session = self.sampler.client.create_session()
+            new = Line(clock, self.policy.request_timeout, self.max_bytes)
             for scheme in ("http://", "https://"):
-                self._session.mount(scheme, line)
-        session: requests.Session = self._session
-        line_of_it: Any = session.get_adapter("https://")
-        return session, line_of_it
+                session.mount(scheme, new)
+            self._session = session
+        line: Any = session.get_adapter("https://")
+        return session, line
 
 
 def retry_after(text: str | None) -> float | None:

@@ -17,6 +17,7 @@ __all__ = [
     "MESSAGE_FAULTS",
     "STEPS",
     "FaultPlan",
+    "packed_zeros",
 ]
 
 import base64
@@ -26,9 +27,10 @@ import os
 import socket
 import struct
 import threading
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from cloud_chip import Answer, Problem
     from cloud_service import Exchange, Reply
 
+WINDOWS = {"gzip": 31, "deflate": 15}
 STEPS = ("metadata", "submit", "poll", "load", "cancel", "list")
 
 
@@ -141,12 +144,68 @@ def drip(exchange: Exchange, pause: float = 0.001) -> None:
         exchange.closing.wait(pause)
 
 
+def drip_head(exchange: Exchange, pause: float = 0.02) -> None:
+    exchange.process()
+    exchange.wfile.write(b"HTTP/1.1 200 OK\r\nX-Endless: ")
+    _repeat(exchange, b"a", pause)
+
+
+def drip_status(exchange: Exchange, pause: float = 0.02) -> None:
+    exchange.process()
+    _repeat(exchange, b"HTTP/1.1 100 Continue\r\n\r\n", pause)
+
+
+def drip_body(exchange: Exchange, pause: float = 0.02) -> None:
+    media = exchange.process().content_type or ""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {media}\r\nContent-Length: {2**30}\r\n\r\n"
+    exchange.wfile.write(head.encode())
+    _repeat(exchange, b" ", pause)
+
+
+def _repeat(exchange: Exchange, data: bytes, pause: float) -> None:
+    drop(exchange)
+    while not exchange.closing.is_set():
+        exchange.wfile.write(data)
+        exchange.wfile.flush()
+        exchange.closing.wait(pause)
+
+
+def bomb(exchange: Exchange, num_bytes: int, coding: str = "gzip") -> None:
+    reply = exchange.process()._replace(headers={"Content-Encoding": coding})
+    exchange.send(reply._replace(body=packed_zeros(num_bytes, coding)))
+
+
+@cache
+def packed_zeros(num_bytes: int, coding: str) -> bytes:
+    packer, piece = zlib.compressobj(1, wbits=WINDOWS[coding]), bytes(2**16)
+    return b"".join(packer.compress(piece) for _ in range(num_bytes // 2**16)) + packer.flush()
+
+
+def packed(exchange: Exchange, coding: str = "gzip") -> None:
+    reply = exchange.process()._replace(headers={"Content-Encoding": coding})
+    packer = zlib.compressobj(wbits=WINDOWS[coding])
+    exchange.send(reply._replace(body=packer.compress(reply.body) + packer.flush()))
+
+
 # Statuses and the protocol.
 
 
 def status(exchange: Exchange, code: int, retry_after: float | None = None) -> None:
     headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
     exchange.send(exchange.error(code, "an injected fault")._replace(headers=headers))
+
+
+def accept_then_status(exchange: Exchange, code: int) -> None:
+    exchange.process()
+    status(exchange, code)
+
+
+def gateway(exchange: Exchange, code: int, accepts: bool = False) -> None:
+    r"""Says what those in between say, of which the service knows nothing."""
+    if accepts:
+        exchange.process()
+    reply = exchange.error(code, "")
+    exchange.send(reply._replace(body=b"<html>upstream</html>", content_type="text/html"))
 
 
 def redirect(exchange: Exchange, location: str) -> None:
@@ -177,7 +236,14 @@ EXCHANGE_FAULTS: dict[str, Callable] = {
     "accept_then_stall": accept_then_stall,
     "truncate": truncate,
     "drip": drip,
+    "drip_head": drip_head,
+    "drip_status": drip_status,
+    "drip_body": drip_body,
+    "bomb": bomb,
+    "packed": packed,
     "status": status,
+    "accept_then_status": accept_then_status,
+    "gateway": gateway,
     "redirect": redirect,
     "not_json": partial(with_body, body=b"<html>Bad gateway</html>"),
     "empty_body": partial(with_body, body=b""),

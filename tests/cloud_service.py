@@ -267,6 +267,10 @@ class CloudService:
         r"""Breaks qubits. The working graph has a new id, and jobs for the old one are refused."""
         self.chip = self.chip.without(qubits)
 
+    def replace_chip(self, topology: str, shape: Sequence[int]) -> None:
+        r"""Takes the solver away and has another one, which is online."""
+        self.chip = Chip.build(topology, shape, (), {}, self.seed)
+
     def stop_listening(self) -> None:
         r"""Breaks all connections and refuses new ones."""
         if self._server is not None:

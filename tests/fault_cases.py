@@ -12,59 +12,70 @@ import time
 from typing import Any
 
 from cloud_service import CloudService
-from fault_runs import TOKEN, Case, Fault, Prepare
+from fault_runs import TOKEN, Case, Fault, Prepare, ever, once
+from fault_submission import SUBMISSIONS
 
 STEPS = ("submit", "poll", "load")
 # For what ends with the deadline.
 SHORT = {"timeout": 0.4, "request_timeout": 0.2}
 FOR_NOW = (429, 500, 502, 503, 504)
+LEFT = "may still run: `recover` can fetch its answer"
 CREDENTIALS = "check them with `dwave ping`"
-
-
-def _once(step: str, kind: str, **details: Any) -> Fault:
-    return (step, kind, details)
-
-
-def _ever(step: str, kind: str, **details: Any) -> Fault:
-    return (step, kind, {"times": None, **details})
 
 
 def _transport() -> list[Case]:
     kinds = ("drop", "reset", "stall", "accept_then_drop", "accept_then_stall", "truncate")
-    drips = [Case(f"drip at {s}", faults=(_once(s, "drip", pause=1e-5),)) for s in STEPS]
-    endless = (_ever("load", "drip", pause=0.05),)
+    drips = [Case(f"drip at {s}", faults=(once(s, "drip", pause=1e-5),)) for s in STEPS]
     return [
         *(case for kind in kinds for case in _broken(kind)),
         *drips,
-        Case("drip at load without end", "DeadlineError", endless, "Timeout", settings=SHORT),
+        *(case for kind in ("drip_head", "drip_status", "drip_body") for case in _dripping(kind)),
+        Case(
+            "drip at load without end",
+            "DeadlineError",
+            (ever("load", "drip", pause=0.05),),
+            LEFT,
+            settings=SHORT,
+        ),
+        *(Case(f"packed at {s}", faults=(ever(s, "packed"),)) for s in STEPS),
+        Case("bomb at load", faults=(once("load", "bomb", num_bytes=2**25),)),
+        Case(
+            "bomb at load for ever",
+            "ServiceError",
+            (ever("load", "bomb", num_bytes=2**25, coding="deflate"),),
+            "bytes",
+        ),
     ]
 
 
 def _broken(kind: str) -> list[Case]:
-    # Whatever strikes a submission once it is accepted, the job is found by its label.
-    found = kind in ("accept_then_drop", "accept_then_stall", "truncate")
-    end = ("samples", "") if found else ("ServiceError", "could not be given the problem in 3")
     patient = {"timeout": 2.0, "request_timeout": 0.2 if "stall" in kind else 0.6}
-    name, waits = f"{kind} at submit for ever", "may still run: `recover` can fetch its answer"
     return [
-        *(Case(f"{kind} at {s}", faults=(_once(s, kind),), settings=patient) for s in STEPS),
-        Case(name, end[0], (_ever("submit", kind),), end[1], int(found), settings=patient),
-        *(
-            Case(
-                f"{kind} at {s} for ever",
-                "DeadlineError",
-                (_ever(s, kind),),
-                waits,
-                settings=SHORT,
-            )
-            for s in STEPS[1:]
-        ),
+        *(Case(f"{kind} at {s}", faults=(once(s, kind),), settings=patient) for s in STEPS[1:]),
+        *_without_end(kind),
+    ]
+
+
+def _dripping(kind: str) -> list[Case]:
+    # What drips is cut after the time of a request, and asked for again.
+    patient = {"timeout": 4.0, "request_timeout": 0.2}
+    return [
+        Case(f"{kind} at poll", faults=(once("poll", kind),), settings=patient),
+        Case(f"{kind} at load", faults=(once("load", kind),), settings=patient),
+        *_without_end(kind),
+    ]
+
+
+def _without_end(kind: str) -> list[Case]:
+    return [
+        Case(f"{kind} at {s} for ever", "DeadlineError", (ever(s, kind),), LEFT, settings=SHORT)
+        for s in STEPS[1:]
     ]
 
 
 def _statuses() -> list[Case]:
     cases = [case for step in STEPS for case in _statuses_at(step)]
-    patient = (_ever("submit", "status", code=503, retry_after=60),)
+    patient = (ever("submit", "status", code=503, retry_after=60),)
     return [
         *cases,
         Case(
@@ -75,11 +86,11 @@ def _statuses() -> list[Case]:
             billed=0,
             settings=SHORT,
         ),
-        Case("404 at submit", "RejectedError", (_ever("submit", "status", code=404),), "404", 0),
-        *(Case(f"404 at {s}", faults=(_once(s, "status", code=404),)) for s in STEPS[1:]),
+        Case("404 at submit", "RejectedError", (ever("submit", "status", code=404),), "404", 0),
+        *(Case(f"404 at {s}", faults=(once(s, "status", code=404),)) for s in STEPS[1:]),
         *(
             Case(
-                f"404 at {s} for ever", "ServiceError", (_ever(s, "status", code=404),), "not know"
+                f"404 at {s} for ever", "ServiceError", (ever(s, "status", code=404),), "not know"
             )
             for s in STEPS[1:]
         ),
@@ -87,31 +98,32 @@ def _statuses() -> list[Case]:
 
 
 def _statuses_at(step: str) -> list[Case]:
-    # A problem that has been accepted is waited for until the deadline.
-    paid = int(step != "submit")
+    # A problem that has been accepted is waited for until the deadline. Of one that is submitted,
+    # only the service itself can say that it was not.
+    paid, codes = int(step != "submit"), FOR_NOW if step != "submit" else (429, 503)
     end, settings = ("DeadlineError", SHORT) if paid else ("ServiceError", {})
 
-    def once(code: int, **details: float) -> tuple[Fault, ...]:
-        return (_once(step, "status", code=code, **details),)
+    def first(code: int, **details: float) -> tuple[Fault, ...]:
+        return (once(step, "status", code=code, **details),)
 
-    def ever(code: int, **details: float) -> tuple[Fault, ...]:
-        return (_ever(step, "status", code=code, **details),)
+    def always(code: int, **details: float) -> tuple[Fault, ...]:
+        return (ever(step, "status", code=code, **details),)
 
     def lasting(code: int, name: str = "", **details: float) -> Case:
         name = f"{code} at {step} for ever{name}"
         says = f"the service answered with status {code}"
-        return Case(name, end, ever(code, **details), says, paid, settings=settings)
+        return Case(name, end, always(code, **details), says, paid, settings=settings)
 
     return [
         *(
-            Case(f"{code} at {step}", "CredentialsError", ever(code), CREDENTIALS, paid)
+            Case(f"{code} at {step}", "CredentialsError", always(code), CREDENTIALS, paid)
             for code in (401, 403)
         ),
-        *(Case(f"{code} at {step}", faults=once(code)) for code in FOR_NOW),
-        *(lasting(code) for code in FOR_NOW),
+        *(Case(f"{code} at {step}", faults=first(code)) for code in codes),
+        *(lasting(code) for code in codes),
         lasting(503, ", Retry-After 0", retry_after=0),
         *(
-            Case(f"{code} at {step}, Retry-After", faults=once(code, retry_after=0.1))
+            Case(f"{code} at {step}, Retry-After", faults=first(code, retry_after=0.1))
             for code in (429, 503)
         ),
     ]
@@ -130,12 +142,12 @@ def _protocol() -> list[Case]:
     cases = []
     for step in STEPS:
         for kind in kinds:
-            cases.append(Case(f"{kind} at {step}", faults=(_once(step, kind),)))
+            cases.append(Case(f"{kind} at {step}", faults=(once(step, kind),)))
             end = ends[step][kind]
             says = "" if end == "samples" else "recover"
             settings = {} if step == "submit" or end == "samples" else SHORT
-            ever = (_ever(step, kind),)
-            cases.append(Case(f"{kind} at {step} for ever", end, ever, says, settings=settings))
+            always = (ever(step, kind),)
+            cases.append(Case(f"{kind} at {step} for ever", end, always, says, settings=settings))
     return cases
 
 
@@ -143,20 +155,20 @@ def _jobs() -> list[Case]:
     def late(name: str, says: str, *faults: Fault) -> Case:
         return Case(name, "DeadlineError", faults, says, 0, settings=SHORT)
 
-    never = _once("submit", "pending_forever")
-    no_cancel = _ever("cancel", "status", code=500)
+    never = once("submit", "pending_forever")
+    no_cancel = ever("cancel", "status", code=500)
     busy = {"error_code": 429, "error_msg": "Too many"}
     return [
-        Case("FAILED", "ProblemFailedError", (_once("submit", "fail"),), "be programmed", 0),
-        Case("CANCELLED", "ProblemFailedError", (_once("submit", "cancel"),), "cancelled", 0),
-        Case("offline", "DeviceOfflineError", (_once("submit", "offline"),), "went offline", 0),
-        Case("refused job", "RejectedError", (_once("submit", "refuse"),), "not run; change", 0),
-        Case("job refused for now", faults=(_once("submit", "refuse", **busy),)),
-        Case("job refused", "ServiceError", (_ever("submit", "refuse", **busy),), "429", 0),
+        Case("FAILED", "ProblemFailedError", (once("submit", "fail"),), "be programmed", 0),
+        Case("CANCELLED", "ProblemFailedError", (once("submit", "cancel"),), "cancelled", 0),
+        Case("offline", "DeviceOfflineError", (once("submit", "offline"),), "went offline", 0),
+        Case("refused job", "RejectedError", (once("submit", "refuse"),), "not run; change", 0),
+        Case("job refused for now", faults=(once("submit", "refuse", **busy),)),
+        Case("job refused", "ServiceError", (ever("submit", "refuse", **busy),), "429", 0),
         late("pending for ever", "was cancelled", never),
         late("pending for ever, cancelling fails", "may still run", never, no_cancel),
-        Case("slow", faults=(_once("submit", "slow", seconds=0.3),)),
-        late("too slow", "was cancelled", _once("submit", "slow", seconds=9)),
+        Case("slow", faults=(once("submit", "slow", seconds=0.3),)),
+        late("too slow", "was cancelled", once("submit", "slow", seconds=9)),
     ]
 
 
@@ -167,55 +179,15 @@ def _answers() -> list[Case]:
     harmless = ["missing_num_occurrences", "wrong_num_variables", "no_timing", "null_timing"]
     odd_times = [7, "soon", {"qpu_access_time": float("nan")}, {"qpu_access_time": -5}]
     return [
-        *(Case(f"{kind} in an answer", faults=(_once("load", kind),)) for kind in damages),
+        *(Case(f"{kind} in an answer", faults=(once("load", kind),)) for kind in damages),
         *(
-            Case(f"{kind} in all answers", "AnswerError", (_ever("load", kind),), "recover")
+            Case(f"{kind} in all answers", "AnswerError", (ever("load", kind),), "recover")
             for kind in damages
         ),
-        *(Case(f"{kind} in all answers", faults=(_ever("load", kind),)) for kind in harmless),
+        *(Case(f"{kind} in all answers", faults=(ever("load", kind),)) for kind in harmless),
         *(
-            Case(f"timing of {time}", faults=(_ever("load", "null_timing", timing=time),))
+            Case(f"timing of {time}", faults=(ever("load", "null_timing", timing=time),))
             for time in odd_times
-        ),
-    ]
-
-
-def _listings() -> list[Case]:
-    lost = _once("submit", "accept_then_drop")
-    unknown = "was not submitted again; `recover` looks for it later"
-    ends = {
-        "fails": _ever("list", "status", code=500),
-        "refuses the filter": _ever("list", "status", code=400),
-        "wants other credentials": _ever("list", "status", code=401),
-        "is no list": _ever("list", "null"),
-        "stalls": _ever("list", "stall"),
-    }
-    return [
-        *(
-            Case(f"lost submission, listing {name}", "SubmissionUnknownError", (lost, f), unknown)
-            for name, f in ends.items()
-        ),
-        Case(
-            "lost submission, listing fails once", faults=(lost, _once("list", "status", code=500))
-        ),
-        Case("lost submission, listing drops once", faults=(lost, _once("list", "drop"))),
-        Case(
-            "lost submission, listed late",
-            faults=(lost, _once("list", "empty_list", times=3)),
-            settings={"settle": 1.0},
-        ),
-        Case(
-            "lost submission, not listed until the deadline",
-            "SubmissionUnknownError",
-            (lost, _ever("list", "empty_list")),
-            unknown,
-            settings={"settle": 60.0, "timeout": 0.5},
-        ),
-        Case(
-            "lost submission, unknown to the service",
-            faults=(lost, _ever("list", "empty_list")),
-            billed=2,
-            orphans=1,
         ),
     ]
 
@@ -224,16 +196,16 @@ def _opening() -> list[Case]:
     def case(name: str, outcome: str, *faults: Fault, says: str = "", **more: Any) -> Case:
         return Case(f"opening: {name}", outcome, faults, says, 0, opening=True, **more)
 
-    status = lambda code: _ever("metadata", "status", code=code)
+    status = lambda code: ever("metadata", "status", code=code)
     offline, credentials = "DeviceOfflineError", "CredentialsError"
     return [
         *(case(f"{c}", credentials, status(c), says="does not accept") for c in (401, 403)),
         *(case(f"{c}", "ServiceError", status(c), says=f"status {c}") for c in (429, 500, 503)),
         case("404", "ServiceError", status(404), says="check the endpoint"),
-        case("dropped", offline, _ever("metadata", "drop"), says="cannot be reached"),
-        case("stalled", offline, _ever("metadata", "stall"), says="cannot be reached"),
-        case("no solver", offline, _ever("metadata", "empty_list"), says="no solver online"),
-        case("not JSON", "ServiceError", _ever("metadata", "not_json"), says="protocol"),
+        case("dropped", offline, ever("metadata", "drop"), says="cannot be reached"),
+        case("stalled", offline, ever("metadata", "stall"), says="cannot be reached"),
+        case("no solver", offline, ever("metadata", "empty_list"), says="no solver online"),
+        case("not JSON", "ServiceError", ever("metadata", "not_json"), says="protocol"),
         case("refused", offline, says="reached", prepare=lambda s, _: s.stop_listening()),
         case("offline", offline, says="no solver online", prepare=lambda s, _: s.set_offline()),
         case("other solver", offline, says="no solver online", client={"solver": "another"}),
@@ -244,7 +216,10 @@ def _opening() -> list[Case]:
         case(
             "line break", credentials, says="end with a line break", client={"token": TOKEN + "\n"}
         ),
-        case("endless", "DeadlineError", _ever("metadata", "drip", pause=0.05), says="not opened"),
+        *(
+            case(f"{kind}", "DeadlineError", ever("metadata", kind), says="not opened")
+            for kind in ("drip_head", "drip_status", "drip_body")
+        ),
     ]
 
 
@@ -315,7 +290,7 @@ CASES: list[Case] = [
     *_protocol(),
     *_jobs(),
     *_answers(),
-    *_listings(),
+    *SUBMISSIONS,
     *_opening(),
     *_around(),
 ]

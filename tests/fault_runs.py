@@ -9,8 +9,10 @@ __all__ = [
     "Fault",
     "Observation",
     "Prepare",
+    "ever",
     "native_model",
     "observe",
+    "once",
 ]
 
 import contextlib
@@ -47,6 +49,14 @@ DEADLINE = 15.0
 
 Fault = tuple[str, str, dict[str, Any]]
 Prepare = Callable[[CloudService, Any], object]
+
+
+def once(step: str, kind: str, **details: Any) -> Fault:
+    return (step, kind, details)
+
+
+def ever(step: str, kind: str, **details: Any) -> Fault:
+    return (step, kind, {"times": None, **details})
 
 
 @dataclass(frozen=True)

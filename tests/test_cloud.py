@@ -28,7 +28,8 @@ from qahm_torch import (
     RetryPolicy,
 )
 from qahm_torch.annealer.replay import answered
-from qahm_torch.device import RejectedError
+from qahm_torch.device import DeviceOfflineError, RejectedError, SubmissionUnknownError
+from qahm_torch.device.patience import Clock
 
 DEADLINE = 20  # seconds
 QUICK = RetryPolicy(timeout=5, request_timeout=1, retries=2, backoff=0.01, settle=0.05)
@@ -310,6 +311,76 @@ def test_model_moves_when_the_chip_has_changed(service, monkeypatch):
         samples = sampler.sample(ising, 10)
     assert len(samples.spins) == 10 and service.billed_jobs() == 2
     assert lost not in sent(service)[-1].linear
+
+
+@pytest.mark.parametrize("open_one", [annealer, by_specification])
+def test_another_solver_is_found_when_one_goes_offline(service, monkeypatch, tmp_path, open_one):
+    more = () if open_one is annealer else (monkeypatch,)
+    sampler = open_one(service, *more, archive=tmp_path / "archive", **gauged(0))
+    ising = random_ising(CouplingGraph.complete(3), 0.4, seed=1)
+    within(DEADLINE, sampler.sample, ising, 10)
+    first = sampler.chip.name
+    service.set_offline()
+    with pytest.raises(DeviceOfflineError, match="offline"):
+        within(DEADLINE, sampler.sample, ising, 10)
+    with pytest.raises(DeviceOfflineError, match="no solver online"):
+        within(DEADLINE, sampler.sample, ising, 10)
+    service.replace_chip("zephyr", [2])
+    service.set_offline(False)
+    with pytest.warns(AnnealerWarning) as caught:
+        samples = sampler.sample(ising, 10)
+    assert any(f"takes the place of {first}" in str(w.message) for w in caught)
+    assert samples.info["backend"] == sampler.chip.name != first
+    assert sampler.account.num_problems == service.billed_jobs() == 2
+    assert len(list(answered(sampler.archive))) == 2
+
+
+def test_qubits_that_were_lost_are_left_out_by_a_sampler_that_is_given(service):
+    sampler = annealer(service, placement=PlacementSettings("clique"), **gauged(0))
+    ising = random_ising(CouplingGraph.complete(3), 0.4, seed=1)
+    within(DEADLINE, sampler.sample, ising, 10)
+    lost = sampler.site(ising.graph).placement.qubits[0]
+    service.remove_qubits([lost])
+    with pytest.raises(RejectedError):
+        within(DEADLINE, sampler.sample, ising, 10)
+    with pytest.warns(AnnealerWarning, match="placed anew"):
+        assert len(sampler.sample(ising, 10).spins) == 10
+    assert lost not in sent(service)[-1].linear
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_opening_waits_for_a_service_that_is_busy(service, monkeypatch, code):
+    sampler = by_specification(service, monkeypatch)
+    service.fault("metadata", "status", times=2, code=code, retry_after=0.3)
+    slept = []
+    monkeypatch.setattr(Clock, "sleep", lambda clock, seconds: slept.append(seconds))
+    assert within(DEADLINE, lambda: sampler.chip).name == service.chip.name
+    assert slept == [0.3, 0.3]
+
+
+def test_lost_problem_counts_as_spent_until_it_is_found(service, tmp_path):
+    sampler = annealer(service, archive=tmp_path, **gauged(0))
+    ising = native_model(sampler.chip)
+    estimate = sampler.estimate_time(ising.graph, 10)
+    service.fault("submit", "accept_then_drop")
+    service.fault("list", "empty_list", times=None)
+    with pytest.raises(SubmissionUnknownError) as caught:
+        within(DEADLINE, sampler.sample, ising, 10)
+    assert caught.value.may_have_run
+    assert sampler.account.unconfirmed == sampler.account.spent == pytest.approx(estimate)
+    assert within(DEADLINE, sampler.recover) == 0 < sampler.account.unconfirmed
+    service.clear_faults()
+    assert within(DEADLINE, sampler.recover) == service.billed_jobs() == 1
+    assert sampler.account.unconfirmed == pytest.approx(0) and sampler.account.measured > 0
+
+
+def test_fallback_stands_in_for_a_lost_problem(service):
+    sampler = Fallback(annealer(service), GibbsSampler(5))
+    ising = native_model(sampler.sampler.chip)
+    service.fault("submit", "drop")
+    with pytest.warns(FallbackWarning, match="is not known"):
+        assert len(sampler.sample(ising, 10).spins) == 10
+    assert service.billed_jobs() == 0
 
 
 def test_model_moves_when_a_resumed_run_finds_another_chip(service):

@@ -25,11 +25,19 @@ from qahm_torch.annealer.settings import (
 from qahm_torch.annealer.site import Site
 from qahm_torch.device.chip import Chip
 from qahm_torch.device.door import Device
-from qahm_torch.device.errors import AnnealerError, RejectedError
+from qahm_torch.device.errors import (
+    AnnealerError,
+    DeviceOfflineError,
+    ProblemFailedError,
+    RejectedError,
+)
 from qahm_torch.device.opening import check_spec, open_device
 from qahm_torch.device.patience import Clock, RetryPolicy
 from qahm_torch.ising import Beta, Chains, CouplingGraph, Ising, Samples
 from qahm_torch.samplers import DeferredSampler, Submission
+
+# After these the solver may be gone or changed, and another one may do.
+SOLVER_FAILURES = (DeviceOfflineError, ProblemFailedError, RejectedError)
 
 
 class AnnealerSampler(DeferredSampler):
@@ -44,6 +52,7 @@ class AnnealerSampler(DeferredSampler):
       first call spends up to three problems on it;
     - *keeps to the ranges* of the chip, by the policy that was set, and reports what it did;
     - *averages over gauges*, decodes strands of qubits, and reports how many broke;
+    - *finds another solver*, in the next call, where the one in use is gone or has changed;
     - *keeps account* of QPU time and stops before a budget is exceeded;
     - *archives* each answer as soon as it is there;
     - *bounds every wait*, tries again what may be tried again, and tells what went wrong in an
@@ -126,6 +135,7 @@ class AnnealerSampler(DeferredSampler):
         self.policy = policy or RetryPolicy()
         self.archive = None if archive is None else AnswerArchive(archive)
         self._opened: Device | None = None
+        self._is_anew = False  # whether what is opened next has failed before
         self._sites: list[Site] = []
         self._learned: list[dict[str, Any]] = []
         self._device_state: dict[str, Any] | None = None
@@ -239,11 +249,11 @@ class AnnealerSampler(DeferredSampler):
                 "its sample: chain_breaks='majority' gives one"
             )
         with self._in_use():
-            site = self.site(ising.graph)
-            call = site.ask(ising, held, state, self._runner(), generator)
+            site, runner = self.site(ising.graph), self._runner()
+            call = site.ask(ising, held, state, runner, generator)
 
         def resolve() -> Samples:
-            with self._in_use():
+            with self._in_use(runner.device):
                 return site.answer(ising, call, generator)
 
         return Submission(resolve)
@@ -266,22 +276,34 @@ class AnnealerSampler(DeferredSampler):
 
     def _open(self) -> Device:
         if self._opened is None:
-            self._opened = open_device(self.device, self.policy)
+            self._opened = open_device(self.device, self.policy, self._is_anew)
+            self._is_anew = False
             self._restore_device(self._opened)
             self.anneal.check(self._opened.chip)
         return self._opened
 
     @contextmanager
-    def _in_use(self) -> Iterator[None]:
-        r"""Forgets a device that refuses problems, so that the next call finds it as it is now."""
+    def _in_use(self, device: Device | None = None) -> Iterator[None]:
+        r"""Forgets a device that has failed, so that the next call finds what is online then.
+
+        What was learned, the account and the archive stay.
+        """
         try:
             yield
-        except RejectedError:
-            if isinstance(self.device, dict):
-                self._learned, self._sites = self.state_dict()["sites"], []
-                self._device_state = self._state_of_device()
-                self._opened = None
+        except SOLVER_FAILURES:
+            self._forget(device or self._opened)
             raise
+
+    def _forget(self, device: Device | None) -> None:
+        # One that others have found anew meanwhile is not to blame.
+        if device is None or device is not self._opened:
+            return
+        if not (device.is_remote or isinstance(self.device, dict)):
+            return
+        self._learned, self._sites = self.state_dict()["sites"], []
+        self._device_state = self._state_of_device()
+        self._opened, self._is_anew = None, True
+        device.close()
 
     def _state_of_device(self) -> dict[str, Any] | None:
         save = getattr(getattr(self._opened, "sampler", None), "state_dict", None)

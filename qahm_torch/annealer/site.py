@@ -80,6 +80,7 @@ class Site:
         known = None
         if learned is not None:
             self.tracker.load_state_dict(learned["tracker"])
+            self._moved_from(learned.get("chip", chip.name))
             known = Placement.from_state(learned["placement"])
         self.placement = place(graph, chip, placement, known)
         self._placed = PlacedModel(graph, self.placement, chip)
@@ -95,6 +96,7 @@ class Site:
             "num_spins": self.graph.num_spins,
             "edges": self.graph.edges,
             "labels": list(self.graph.labels),
+            "chip": self.chip.name,
             "placement": self.placement.state(),
             "tracker": self.tracker.state_dict(),
         }
@@ -229,6 +231,13 @@ class Site:
             "thermal_misfit": misfit,
         }
 
+    def _moved_from(self, name: str) -> None:
+        r"""Doubts what was learned on another chip, each of which has its own temperature."""
+        if name != self.chip.name:
+            self.tracker.doubt()
+            message = f"the model was placed anew: {self.chip.name} takes the place of {name}"
+            self._warn("moved", f"{message}, and its temperature is found anew")
+
     def _warn(self, kind: str, message: str) -> None:
         r"""Warns of each kind once; a user who trains for a week has seen it."""
         if kind not in self._warned:
@@ -327,9 +336,13 @@ class BetaTracker:
 
     def restart(self, measured: Beta) -> None:
         r"""Forgets what was and starts from an estimate, if it says something."""
+        self.doubt()
+        self.update(measured)
+
+    def doubt(self) -> None:
+        r"""Keeps the estimate as a first guess only."""
         self._variance = UNKNOWN**2
         self.num_updates = 0
-        self.update(measured)
 
     def state_dict(self) -> dict[str, Any]:
         r"""Returns the filter, in plain containers."""

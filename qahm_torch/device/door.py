@@ -55,6 +55,7 @@ class Device(ABC):
     r"""What jobs can be run on."""
 
     chip: Chip
+    is_remote: bool = False  # whether what is behind it may go, and another one be found
     grace: float = 0.1  # seconds that `run` may need beyond its deadline, to say what happened
 
     @abstractmethod
@@ -72,6 +73,9 @@ class Device(ABC):
     def find(self, label: str, clock: Clock) -> str | None:
         r"""Returns the id of a problem by its label, None if the device knows none."""
         return None
+
+    def close(self) -> None:  # noqa: B027
+        r"""Gives up what was opened for this device; problems that are under way go on."""
 
 
 class DimodDevice(Device):

@@ -77,9 +77,10 @@ class ServiceError(AnnealerError):
 
 
 class SubmissionUnknownError(AnnealerError):
-    r"""The connection broke during submission, and whether the problem runs is not known.
+    r"""A submission was lost on the way, and whether the problem runs is not known.
 
-    It was not submitted again, since it could be billed twice.
+    The service had no problem of its label. It was not submitted again, since it could be billed
+    twice; it counts as spent until `AnnealerSampler.recover` finds it by its label.
     """
 
 

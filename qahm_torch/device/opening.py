@@ -9,20 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from qahm_torch.device.door import Device, DimodDevice
-from qahm_torch.device.errors import (
-    AnnealerError,
-    CredentialsError,
-    DeviceOfflineError,
-    ServiceError,
-)
-from qahm_torch.device.patience import RetryPolicy, Task
+from qahm_torch.device.patience import Clock, RetryPolicy, Task
 from qahm_torch.trust import class_of
 
 SECRETS = ("token", "client_cert", "client_cert_key", "headers")
+LATE = "the device was not opened within {time}; try again later"
+GRACE = 0.25  # seconds beyond the deadline, to say what happened
 URL_WITH_PASSWORD = re.compile(r"\w+://[^/]*@")
-# Patience of D-Wave's client while it looks for a solver; its own defaults add up to 10 minutes.
-# Its cache knows a chip for an hour as it was, which refuses problems if it has changed since.
-CLIENT_DEFAULTS = {"request_timeout": 10, "http_retry_total": 2, "cache_enabled": False}
 
 
 def check_spec(device: Any) -> None:
@@ -43,14 +36,22 @@ def check_spec(device: Any) -> None:
         )
 
 
-def open_device(device: Any, policy: RetryPolicy) -> Device:
+def open_device(device: Any, policy: RetryPolicy, is_anew: bool = False) -> Device:
     r"""Returns the device of a sampler or of a specification, within the deadline.
+
+    Arguments:
+        device: The sampler or the specification.
+        policy: Deadlines and retries.
+        is_anew: Whether a sampler of the cloud that is given as it is has to look for its solver
+            again, since that has failed or changed.
 
     Raises:
         AnnealerError: If it cannot be opened.
     """
-    task = Task(lambda: _opened(device, policy), policy.timeout)
-    return task.result("the device was not opened within {time}; try again later")
+    clock = Clock(policy.timeout)
+    # What speaks to a service keeps to the clock; the rest is left behind if it does not.
+    task = Task(lambda: _opened(device, policy, clock, is_anew), policy.timeout + GRACE)
+    return task.result(LATE)
 
 
 def _check_keys(spec: dict[str, Any]) -> None:
@@ -67,22 +68,29 @@ def _check_keys(spec: dict[str, Any]) -> None:
         )
 
 
-def _secrets(arguments: dict[str, Any]) -> Iterator[str]:
+def _secrets(value: Any, name: str = "") -> Iterator[str]:
     r"""Yields the names of what holds credentials, at any depth."""
-    for name, value in arguments.items():
-        if name in SECRETS or (isinstance(value, str) and URL_WITH_PASSWORD.match(value)):
-            yield name
-        elif isinstance(value, dict):
-            yield from _secrets(value)
+    if name in SECRETS or (isinstance(value, str) and URL_WITH_PASSWORD.match(value)):
+        yield name
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _secrets(part, str(key))
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _secrets(part, name)
 
 
-def _opened(device: Any, policy: RetryPolicy) -> Device:
-    sampler = _build(device) if isinstance(device, dict) else device
+def _opened(device: Any, policy: RetryPolicy, clock: Clock, is_anew: bool) -> Device:
+    is_spec = isinstance(device, dict)
+    sampler = _build(device, policy, clock) if is_spec else device
     if not _is_cloud(sampler):
         return DimodDevice(sampler)
     from qahm_torch.device.cloud import CloudDevice
+    from qahm_torch.device.solvers import renewed
 
-    return CloudDevice(sampler, policy)
+    if is_anew and not is_spec:
+        sampler = renewed(sampler, policy, clock)
+    return CloudDevice(sampler, policy, is_owner=is_spec)
 
 
 def _is_cloud(sampler: Any) -> bool:
@@ -94,57 +102,13 @@ def _is_cloud(sampler: Any) -> bool:
     return isinstance(sampler, DWaveSampler)
 
 
-def _build(spec: dict[str, Any]) -> Any:
+def _build(spec: dict[str, Any], policy: RetryPolicy, clock: Clock) -> Any:
     from dimod.core.sampler import Sampler
 
     kind = class_of(spec["class_path"], Sampler, "device")
     arguments = dict(spec.get("init_args") or {})
     if kind.__name__ != "DWaveSampler":
         return kind(**arguments)
-    try:
-        return kind(**{**CLIENT_DEFAULTS, **arguments})
-    except Exception as error:
-        problem = _explained(error, spec["class_path"])
-    # Outside of the handler: the client's error holds the request with its credentials.
-    raise problem
+    from qahm_torch.device.solvers import connected
 
-
-def _explained(error: Exception, name: str) -> AnnealerError:
-    from dwave.cloud import exceptions
-
-    kind = type(error).__name__
-    is_refused = isinstance(error, exceptions.SolverAuthenticationError) or kind in (
-        "ResourceAuthenticationError",
-        "ResourceAccessForbiddenError",
-        "InvalidHeader",
-        "ValidationError",
-    )
-    # What an older requests lets through, http.client refuses.
-    if is_refused or (isinstance(error, ValueError) and "Invalid header value" in str(error)):
-        return CredentialsError(
-            f"{name}: the service does not accept the credentials ({kind}); check them with "
-            "`dwave ping`. A token that was read from a file may end with a line break"
-        )
-    if isinstance(error, ValueError) and "not defined" in str(error):
-        return CredentialsError(
-            f"{name}: {error}; put the credentials into D-Wave's own configuration with "
-            "`dwave config create`, or DWAVE_API_TOKEN into the environment"
-        )
-    if isinstance(error, exceptions.SolverNotFoundError):
-        return DeviceOfflineError(
-            f"{name}: there is no solver online that fits the request; `dwave solvers` lists "
-            "those there are"
-        )
-    code = getattr(error, "error_code", None)
-    if code is not None:
-        return ServiceError(
-            f"{name}: the service answered with status {code}; check the endpoint, or try again "
-            "later"
-        )
-    if kind in ("ResourceBadResponseError", "InvalidAPIResponseError"):
-        return ServiceError(f"{name}: the answer is not of the cloud protocol; check the endpoint")
-    if isinstance(error, OSError):
-        return DeviceOfflineError(
-            f"{name}: the service cannot be reached ({kind}); check the network and the endpoint"
-        )
-    return AnnealerError(f"{name}: the device cannot be opened ({kind}); check its init_args")
+    return connected(kind, arguments, spec["class_path"], policy, clock)

@@ -20,14 +20,18 @@ class RetryPolicy:
     r"""How long to wait for a device, and how often to try again. All times are in seconds.
 
     Arguments:
-        timeout: The time for one answer, everything included. After it, the problem is cancelled
-            if it can be.
-        request_timeout: The time for one request to the service.
+        timeout: The time for one answer by the clock on the wall, everything included: the end of
+            it is kept for cancelling the problem, if there is no answer by then.
+        request_timeout: The time for one request to the service, and for its silence while a
+            large answer comes in.
         retries: How often a step that failed is tried again; waiting for a problem that has been
             accepted is not limited by it, only by `timeout`.
         backoff: The wait before the first retry, which doubles from one to the next.
-        settle: How long a submission that may or may not have arrived is looked for before it is
-            made again. A service that lists a problem later than that may bill it twice.
+        settle: How long a submission that may or may not have arrived is looked for.
+        resubmit: Whether one that was not found is made again, `retries` times at most. At your
+            own risk: a service that lists a problem later than `settle` runs it twice and bills it
+            twice, and the account knows of one. By default such a problem ends in a
+            `SubmissionUnknownError` and counts as spent until `AnnealerSampler.recover` finds it.
 
     Raises:
         ValueError: If a time is not positive or `retries` is negative.
@@ -38,6 +42,7 @@ class RetryPolicy:
     retries: int = 4
     backoff: float = 0.5
     settle: float = 10.0
+    resubmit: bool = False
 
     def __post_init__(self) -> None:
         for name in ("timeout", "request_timeout"):
@@ -63,6 +68,12 @@ class Clock:
     def left(self) -> float:
         r"""The seconds that are left; negative beyond the deadline."""
         return self._stop - time.monotonic()
+
+    def earlier(self, seconds: float) -> Clock:
+        r"""Returns a clock that runs down so many seconds before this one."""
+        clock = Clock(self.timeout)
+        clock._stop = self._stop - seconds
+        return clock
 
     def check(self, what: str, problem_id: str | None = None) -> None:
         r"""Raises DeadlineError if the time is over."""

@@ -2,13 +2,12 @@ r"""Requests to the cloud service, one at a time, each within its deadline."""
 
 from __future__ import annotations
 
-__all__ = ["REFUSED_FOR_NOW", "Transport", "Trouble"]
+__all__ = ["Transport", "Trouble", "retry_after"]
 
-import contextlib
 import json
-import os
-import queue
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from qahm_torch.device.errors import CredentialsError, RejectedError, ServiceError
@@ -18,42 +17,62 @@ if TYPE_CHECKING:
     import requests
     from dwave.system import DWaveSampler
 
+    from qahm_torch.device.line import Line
+
 MEDIA = "application/vnd.dwave.sapi."
-# The service is too busy to take a problem, and says that it has not.
-REFUSED_FOR_NOW = (429,)
 
 
 class Trouble(Exception):  # noqa: N818
     r"""A request that gave nothing to go on with; never leaves the conversation."""
 
     def __init__(
-        self, what: str, status: int | None = None, *, left: bool = True, wait: float | None = None
+        self,
+        what: str,
+        status: int | None = None,
+        *,
+        left: bool = True,
+        wait: float | None = None,
+        is_told: bool = False,
+        is_flood: bool = False,
     ):
         super().__init__(what)
         self.status = status  # of the answer, if there was one
-        self.left = left  # False if the request has not even reached the service
+        self.left = left  # False if not a byte of the request has left for the service
         self.wait = wait  # seconds, where the service asks for patience
-
-    @property
-    def may_be_taken(self) -> bool:
-        r"""Whether a problem that was submitted with this request may be at the service."""
-        return self.left and self.status not in REFUSED_FOR_NOW
+        self.is_told = is_told  # whether the status is in the body, too, in the service's own form
+        self.is_flood = is_flood  # whether there was more than can be an answer
 
 
 class Transport:
-    r"""Speaks to the service by the sessions of a `DWaveSampler`.
+    r"""Speaks to the service for one conversation, over one connection of its own.
+
+    Nothing of it is left once it is closed: no socket, and no thread at any time.
 
     Arguments:
         sampler: The sampler, which gives credentials, endpoint and proxies.
         policy: Deadlines and retries.
         name: What the device is called in messages.
+        max_bytes: The largest answer that is read, expanded.
     """
 
-    def __init__(self, sampler: DWaveSampler, policy: RetryPolicy, name: str):
+    def __init__(self, sampler: DWaveSampler, policy: RetryPolicy, name: str, max_bytes: int):
         self.sampler = sampler
         self.policy = policy
         self.name = name
-        self._sessions: queue.SimpleQueue[tuple[int, requests.Session]] = queue.SimpleQueue()
+        self.max_bytes = max_bytes
+        self._session: requests.Session | None = None
+
+    def __enter__(self) -> Transport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        r"""Closes the connection; the next request opens another."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
     def persist(
         self,
@@ -63,6 +82,7 @@ class Transport:
         clock: Clock,
         problem_id: str | None = None,
         patience: float = 0.0,
+        body_time: float = 0.0,
         **content: Any,
     ) -> Any:
         r"""Returns the body of a request that may be repeated, trying until the deadline."""
@@ -70,15 +90,20 @@ class Transport:
         while True:
             clock.check(why, problem_id)
             try:
-                body = self.request(method, path, media, clock, content, patience, problem_id)
+                body = self.request(
+                    method, path, media, clock, content, patience, body_time, problem_id
+                )
                 if isinstance(body, list if media == "problems" else dict):
                     return body
                 raise Trouble("its answer is not of the expected kind")
             except Trouble as error:
                 trouble = error
             why = f"{trouble}, and there was no answer"
-            if attempt >= self.policy.retries and (problem_id is None or trouble.status == 404):
-                known = "" if problem_id is None else f", it does not know problem {problem_id}"
+            # A problem that has been accepted is worth all the time there is.
+            is_lasting = problem_id is None or trouble.status == 404 or trouble.is_flood
+            if attempt >= self.policy.retries and is_lasting:
+                is_known = problem_id is None or trouble.is_flood
+                known = "" if is_known else f", it does not know problem {problem_id}"
                 message = f"{self.name}: {trouble}{known}; try again later"
                 raise ServiceError(message, problem_id)
             self.pause(attempt, trouble, clock)
@@ -99,9 +124,20 @@ class Transport:
         clock: Clock,
         content: Mapping[str, Any],
         patience: float = 0.0,
+        body_time: float = 0.0,
         problem_id: str | None = None,
     ) -> Any:
         r"""Makes one request and returns the body of the answer, if it is one.
+
+        Arguments:
+            method: What is asked for.
+            path: Of what.
+            media: The kind of the answer.
+            clock: The deadline, beyond which the request is cut.
+            content: The rest of the request.
+            patience: The seconds that the service may take beyond the time of a request.
+            body_time: The least seconds that a large body may take on its way.
+            problem_id: The problem it is about, for messages.
 
         Raises:
             CredentialsError, RejectedError: For what a repetition would not change.
@@ -110,26 +146,24 @@ class Transport:
         import requests
         import urllib3
 
-        session = self._borrow()
+        from qahm_torch.device.line import OversizeError
+
+        session, line = self._connected(clock)
         session.set_accept(  # type: ignore[attr-defined]
             media_type=f"{MEDIA}{media}+json", accept_version="~=3.0", ask_version="3.0.0"
         )
-        limit = max(0.05, min(self.policy.request_timeout + patience, clock.left + 0.5))
-        seen: list[requests.Response] = []
-        hooks = {"response": lambda response, **_: seen.append(response)}
+        line.clock, line.timeout = clock, self.policy.request_timeout + patience
+        line.limit = max(line.timeout, body_time)
         try:
             # No redirects: the token would go along to wherever they lead.
-            options = {"timeout": limit, "stream": True, "allow_redirects": False, "hooks": hooks}
-            response = session.request(method, path, **options, **content)  # type: ignore[arg-type]
-            status, headers = response.status_code, response.headers
-            body = _read(response, clock)
+            response = session.request(method, path, allow_redirects=False, **content)
+            status, headers, body = response.status_code, response.headers, response.content
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            trouble = Trouble(_cause(error), left=not _never_left(error))
-            for response in seen:
-                response.close()
+            is_flood = isinstance(error, OversizeError)
+            trouble = Trouble(_cause(error), left=line.has_sent, is_flood=is_flood)
         else:
-            self._sessions.put((os.getpid(), session))
             return self._judged(method, status, body, headers, problem_id)
+        self.hang_up()
         # Outside of the handler, and with the session dropped: the client's errors and sessions
         # hold the request with its credentials.
         raise trouble
@@ -152,7 +186,8 @@ class Transport:
             raise Trouble(
                 f"the service answered with status {status}",
                 status,
-                wait=_retry_after(headers.get("Retry-After")),
+                wait=retry_after(headers.get("Retry-After")),
+                is_told=_told_status(body) == status,
             )
         try:
             return json.loads(body)
@@ -160,58 +195,51 @@ class Transport:
             reason = Trouble("its answer is not JSON")
         raise reason
 
-    def _borrow(self) -> requests.Session:
-        r"""Returns a session that no other thread uses, opened by this process."""
-        from requests.adapters import HTTPAdapter
+    def _connected(self, clock: Clock) -> tuple[requests.Session, Line]:
+        from qahm_torch.device.line import Line
 
-        with contextlib.suppress(queue.Empty):
-            while True:
-                pid, known = self._sessions.get_nowait()
-                if pid == os.getpid():
-                    return known
-        session: requests.Session = self.sampler.client.create_session()
-        for scheme in ("http://", "https://"):
-            # Retries are ours: the client's own would hide what has been sent twice.
-            session.mount(scheme, HTTPAdapter(max_retries=0))
-        return session
+        session = self._session
+        if session is None:
+            session = self.sampler.client.create_session()
+            new = Line(clock, self.policy.request_timeout, self.max_bytes)
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, new)
+            self._session = session
+        line: Any = session.get_adapter("https://")
+        return session, line
 
 
-def _read(response: requests.Response, clock: Clock) -> bytes:
-    r"""Returns the body, which may come in drops but not beyond the deadline."""
-    # Older versions of urllib3 have no way to see each drop.
-    read = getattr(response.raw, "read1", response.raw.read)
-    body = bytearray()
-    while part := read(65536, decode_content=True):
-        body += part
-        if clock.left < -0.5:
-            raise TimeoutError("the body drips")
-    return bytes(body)
-
-
-def _retry_after(text: str | None) -> float | None:
+def retry_after(text: str | None) -> float | None:
+    r"""Returns the seconds that a Retry-After header asks for, in either of its forms."""
+    if not text:
+        return None
     try:
-        return max(0.0, float(text)) if text else None
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _told_status(body: bytes) -> int | None:
+    r"""Returns the status that the service itself names in the body of an error."""
+    try:
+        content = json.loads(body)
     except ValueError:
         return None
+    code = content.get("error_code") if isinstance(content, dict) else None
+    return code if isinstance(code, int) else None
 
 
 def _cause(error: BaseException) -> str:
     r"""Returns what broke, in the name of the error alone: its text may quote headers."""
+    from qahm_torch.device.line import OversizeError
+
     name = type(error).__name__
     if name == "ResourceBadResponseError":
         return "its answer is not of the cloud protocol"
+    if isinstance(error, OversizeError):
+        return str(error)
     return f"the connection broke ({name})"
-
-
-def _never_left(error: BaseException | None) -> bool:
-    r"""Whether a request failed before it was sent: refused, unresolved or no route."""
-    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
-
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, (NewConnectionError, ConnectTimeoutError, ConnectionRefusedError)):
-            return True
-        seen.add(id(error))
-        inner = [getattr(error, "reason", None), error.__cause__, error.__context__, *error.args]
-        error = next((e for e in inner if isinstance(e, BaseException)), None)
-    return False

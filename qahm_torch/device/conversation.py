@@ -1,0 +1,161 @@
+r"""What is said of a problem that the service has taken: is it done, what is the answer, stop."""
+
+from __future__ import annotations
+
+__all__ = ["Conversation"]
+
+import json
+from typing import Any
+
+from qahm_torch.device.door import Answer, Job, checked_answer
+from qahm_torch.device.errors import (
+    AnnealerError,
+    AnswerError,
+    DeadlineError,
+    DeviceOfflineError,
+    ProblemFailedError,
+    ServiceError,
+)
+from qahm_torch.device.patience import Clock, RetryPolicy
+from qahm_torch.device.protocol import decode_answer
+from qahm_torch.device.transport import Transport, Trouble
+
+# How long the service may keep a poll open before it says that nothing has changed.
+LONG_POLL = 20.0
+# Between polls, for services that answer at once; it doubles from the first to the second.
+PAUSES = (0.01, 1.0)
+# What services say of a problem when it is the solver that has failed.
+GONE = ("offline", "unavailable", "not available", "retired", "maintenance", "decommissioned")
+
+
+class Conversation:
+    r"""Waits for a problem, loads its answer, and cancels it when time is up.
+
+    Arguments:
+        transport: The connection to the service.
+        policy: Deadlines and retries.
+        clock: The deadline for the answer, cancelling included.
+        reserve: The seconds of it that are kept for cancelling.
+    """
+
+    def __init__(self, transport: Transport, policy: RetryPolicy, clock: Clock, reserve: float):
+        self.transport = transport
+        self.policy = policy
+        self.clock = clock
+        self.reserve = reserve
+        self.name = transport.name
+
+    def finish(self, job: Job, status: dict[str, Any]) -> Answer:
+        r"""Returns the answer to a problem of which the last status is known.
+
+        Raises:
+            DeadlineError: If there is none in time; it says what is left running.
+            AnnealerError: If there is none that can be trusted.
+        """
+        problem_id = status["id"]
+        try:
+            clock = self.clock.earlier(self.reserve)
+            return self._answer(job, self._settled(status, clock), clock)
+        except DeadlineError as error:
+            reason = str(error)
+            # What nobody waits for any more should not be billed.
+            cancelled = self._cancel(problem_id)
+        fate = "was cancelled" if cancelled else "may still run: `recover` can fetch its answer"
+        raise DeadlineError(
+            f"{self.name}: {reason}; problem {problem_id} {fate}",
+            problem_id,
+            may_have_run=not cancelled,
+        )
+
+    def _settled(self, status: dict[str, Any], clock: Clock) -> dict[str, Any]:
+        r"""Polls until the problem is completed, and returns its last status."""
+        problem_id, strange, pause = status["id"], 0, PAUSES[0]
+        while status.get("status") != "COMPLETED":
+            self._check_failed(status)
+            if status.get("status") not in ("PENDING", "IN_PROGRESS"):
+                strange += 1
+                if strange > self.policy.retries:
+                    raise ServiceError(
+                        f"{self.name} says {status.get('status')!r} of problem {problem_id}, "
+                        "which is no status; `recover` may fetch the answer later",
+                        problem_id,
+                    )
+                clock.sleep(self.policy.backoff)
+            clock.check("there was no answer", problem_id)
+            # One poll that gets stuck should leave time for another.
+            wait = max(0.0, min(LONG_POLL, clock.left / 2))
+            status = self._poll(problem_id, clock, wait)
+            if status.get("status") in ("PENDING", "IN_PROGRESS"):
+                clock.sleep(pause)
+                pause = min(2 * pause, PAUSES[1])
+        return status
+
+    def _poll(self, problem_id: str, clock: Clock, wait: float) -> dict[str, Any]:
+        query = {"id": problem_id, "timeout": int(wait)}
+        body = self.transport.persist(
+            "GET", "problems/", "problems", clock, problem_id, wait, params=query
+        )
+        mine = [s for s in body if isinstance(s, dict) and s.get("id") == problem_id]
+        # A service that leaves the problem out is asked again.
+        return mine[0] if mine else {"id": problem_id, "status": "missing from its list"}
+
+    def _check_failed(self, status: dict[str, Any]) -> None:
+        state, problem_id = status.get("status"), status["id"]
+        reason = status.get("error_message") or "no reason given"
+        if state == "FAILED" and any(word in str(reason).lower() for word in GONE):
+            raise DeviceOfflineError(
+                f"{self.name} went offline: {reason}. Problem {problem_id} was not run; try "
+                "again later",
+                problem_id,
+                may_have_run=False,
+            )
+        if state in ("FAILED", "CANCELLED"):
+            raise ProblemFailedError(
+                f"problem {problem_id} was {str(state).lower()} by {self.name}: {reason}. "
+                "Try again; if that fails too, change the settings or the model",
+                problem_id,
+            )
+
+    def _answer(self, job: Job, status: dict[str, Any], clock: Clock) -> Answer:
+        problem_id, attempt = status["id"], 0
+        message = status if "answer" in status else None
+        while True:
+            if message is None:
+                path = f"problems/{problem_id}/"
+                message = self.transport.persist(
+                    "GET", path, "problem", clock, problem_id, body_time=clock.left / 2
+                )
+            try:
+                return self._decoded(job, message, problem_id)
+            except AnswerError:
+                # The run is paid for, and damage on the way may not come again.
+                if attempt >= self.policy.retries:
+                    raise
+            clock.sleep(self.policy.backoff * 2**attempt)
+            attempt, message = attempt + 1, None
+
+    def _decoded(self, job: Job, message: Any, problem_id: str) -> Answer:
+        try:
+            if message.get("id", problem_id) != problem_id:
+                raise ValueError(f"it is that of problem {message['id']}")
+            answer = message["answer"]
+            parts = decode_answer(answer)
+            info = {"timing": answer.get("timing"), "problem_id": problem_id}
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            return checked_answer(job, problem_id=problem_id, info=info, **parts)  # type: ignore[arg-type]
+        raise AnswerError(
+            f"the answer to problem {problem_id} cannot be read ({reason}); `recover` may fetch "
+            "it again",
+            problem_id,
+        )
+
+    def _cancel(self, problem_id: str) -> bool:
+        r"""Asks for a problem to be cancelled, and returns whether it is."""
+        try:
+            content = {"data": json.dumps([problem_id]).encode()}
+            self.transport.request("DELETE", "problems/", "problems", self.clock, content)
+            return self._poll(problem_id, self.clock, 0.0).get("status") == "CANCELLED"
+        except (Trouble, AnnealerError):
+            return False

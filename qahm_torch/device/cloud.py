@@ -9,7 +9,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from qahm_torch.device.chip import Chip
-from qahm_torch.device.door import Answer, Device, Job, checked_answer
+from qahm_torch.device.door import Answer, Device, Job, checked_answer, guarded
 from qahm_torch.device.errors import (
     AnnealerError,
     AnswerError,
@@ -65,13 +65,16 @@ class CloudDevice(Device):
         )
         self._transport = Transport(sampler, policy, self.chip.name)
 
+    @guarded("running a problem")
     def run(self, job: Job, clock: Clock) -> Answer:
         status = self._submit(job, clock)
         return self._finish(job, status, clock)
 
+    @guarded("fetching an answer")
     def fetch(self, job: Job, problem_id: str, clock: Clock) -> Answer:
         return self._finish(job, {"id": problem_id, "status": "PENDING"}, clock)
 
+    @guarded("listing problems")
     def find(self, label: str, clock: Clock) -> str | None:
         r"""Returns the id of the problem with a label, None if the service has none.
 
@@ -85,7 +88,9 @@ class CloudDevice(Device):
             raise ServiceError(f"{self.chip.name} does not list problems by label")
         # A service that does not know the filter would list other problems as well.
         found = [p for p in body if isinstance(p, dict) and p.get("label") == label]
-        return str(found[0]["id"]) if found else None
+        if found and not isinstance(found[0].get("id"), str):
+            raise ServiceError(f"{self.chip.name} lists the problem {label!r} without an id")
+        return found[0]["id"] if found else None
 
     def _submit(self, job: Job, clock: Clock) -> dict[str, Any]:
         body, why, attempt = self._encode(job), "", 0
@@ -243,6 +248,7 @@ class CloudDevice(Device):
 
     def _answer(self, job: Job, status: dict[str, Any], clock: Clock) -> Answer:
         problem_id, attempt = status["id"], 0
+        _check_label(job, status, problem_id)
         message = status if "answer" in status else None
         while True:
             if message is None:
@@ -261,13 +267,15 @@ class CloudDevice(Device):
         try:
             if message.get("id", problem_id) != problem_id:
                 raise ValueError(f"it is that of problem {message['id']}")
+            _check_label(job, message, problem_id)
             answer = message["answer"]
             parts = decode_answer(answer)
             info = {"timing": answer.get("timing"), "problem_id": problem_id}
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            reason = f"{type(error).__name__}: {error}"
-        else:
             return checked_answer(job, problem_id=problem_id, info=info, **parts)  # type: ignore[arg-type]
+        except AnswerError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
         raise AnswerError(
             f"the answer to problem {problem_id} cannot be read ({reason}); `recover` may fetch "
             "it again",
@@ -283,6 +291,17 @@ class CloudDevice(Device):
             return self._poll(problem_id, clock).get("status") == "CANCELLED"
         except (Trouble, AnnealerError):
             return False
+
+
+def _check_label(job: Job, message: dict[str, Any], problem_id: str) -> None:
+    r"""Raises AnswerError if the service says that a problem has another label than the job."""
+    label = message.get("label")
+    if label is not None and label != job.label:
+        raise AnswerError(
+            f"problem {problem_id} has the label {label!r} instead of {job.label!r}, so it is of "
+            "another job. Nothing of it was used; `recover` may fetch the right one",
+            problem_id,
+        )
 
 
 def _as_dict(identity: Any) -> dict[str, Any]:

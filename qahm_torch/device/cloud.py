@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qahm_torch.device.chip import Chip
 from qahm_torch.device.conversation import Conversation
-from qahm_torch.device.door import Answer, Device, Job
+from qahm_torch.device.door import Answer, Device, Job, guarded
 from qahm_torch.device.patience import Clock, RetryPolicy
 from qahm_torch.device.protocol import Wiring, encode_problem
 from qahm_torch.device.submission import Submission, find
@@ -61,18 +61,21 @@ class CloudDevice(Device):
             properties["qubits"], properties["couplers"], properties["num_qubits"]
         )
 
+    @guarded("running a problem")
     def run(self, job: Job, clock: Clock) -> Answer:
         body, reserve = self._encode(job), _reserve(clock)
         with self._connected(_largest_answer(job)) as transport:
             status = Submission(transport, self.policy, clock, reserve).made(body, job.label)
             return Conversation(transport, self.policy, clock, reserve).finish(job, status)
 
+    @guarded("fetching an answer")
     def fetch(self, job: Job, problem_id: str, clock: Clock) -> Answer:
         status = {"id": problem_id, "status": "PENDING"}
         with self._connected(_largest_answer(job)) as transport:
             talk = Conversation(transport, self.policy, clock, _reserve(clock))
             return talk.finish(job, status)
 
+    @guarded("listing problems")
     def find(self, label: str, clock: Clock) -> str | None:
         r"""Returns the id of the problem with a label, None if the service has none.
 

@@ -118,6 +118,7 @@ class Conversation:
 
     def _answer(self, job: Job, status: dict[str, Any], clock: Clock) -> Answer:
         problem_id, attempt = status["id"], 0
+        _check_label(job, status, problem_id)
         message = status if "answer" in status else None
         while True:
             if message is None:
@@ -138,13 +139,16 @@ class Conversation:
         try:
             if message.get("id", problem_id) != problem_id:
                 raise ValueError(f"it is that of problem {message['id']}")
+            _check_label(job, message, problem_id)
             answer = message["answer"]
             parts = decode_answer(answer)
             info = {"timing": answer.get("timing"), "problem_id": problem_id}
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            reason = f"{type(error).__name__}: {error}"
-        else:
             return checked_answer(job, problem_id=problem_id, info=info, **parts)  # type: ignore[arg-type]
+        except AnswerError:
+            raise
+        except Exception as error:
+            # Whatever a body can be made of: what can be wrong with it is not to be listed.
+            reason = f"{type(error).__name__}: {error}"[:200]
         raise AnswerError(
             f"the answer to problem {problem_id} cannot be read ({reason}); `recover` may fetch "
             "it again",
@@ -159,3 +163,14 @@ class Conversation:
             return self._poll(problem_id, self.clock, 0.0).get("status") == "CANCELLED"
         except (Trouble, AnnealerError):
             return False
+
+
+def _check_label(job: Job, message: dict[str, Any], problem_id: str) -> None:
+    r"""Raises AnswerError if the service says that a problem has another label than the job."""
+    label = message.get("label")
+    if label is not None and label != job.label:
+        raise AnswerError(
+            f"problem {problem_id} has the label {str(label)[:80]!r} instead of {job.label!r}, so "
+            "it is of another job. Nothing of it was used; `recover` may fetch the right one",
+            problem_id,
+        )

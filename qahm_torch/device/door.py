@@ -2,21 +2,30 @@ r"""The door to a device: one interface for a dimod sampler and for the cloud se
 
 from __future__ import annotations
 
-__all__ = ["Answer", "Device", "DimodDevice", "Job", "checked_answer"]
+__all__ = ["Answer", "Device", "DimodDevice", "Job", "checked_answer", "guarded"]
 
+import functools
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
 from qahm_torch.device.chip import Chip
-from qahm_torch.device.errors import AnnealerError, AnswerError
+from qahm_torch.device.errors import AnnealerError, AnswerError, ServiceError
 from qahm_torch.device.patience import Clock
 
 if TYPE_CHECKING:
     import dimod
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 MICROSECOND = 1e-6
+# What energies may be off by, as a part of the sum of all biases. They come as doubles, whose sums
+# in another order differ by some 1e-12 of it on a whole chip; a weak spin that is flipped counts
+# for more than this, down to 1e-5 of the strongest bias there.
+ROUNDING = 1e-9
 
 
 class Job(NamedTuple):
@@ -34,10 +43,10 @@ class Job(NamedTuple):
         r"""Returns the energies of readouts of shape (R, Q)."""
         from scipy.sparse import csr_array
 
-        values = spins.T.astype(np.float32)
+        values = spins.T.astype(np.float64)
         size = (len(self.qubits), len(self.qubits))
-        couplings = csr_array((self.J.astype(np.float32), tuple(self.couplers.T)), shape=size)
-        fields = couplings @ values + self.h.astype(np.float32)[:, None]
+        couplings = csr_array((self.J.astype(np.float64), tuple(self.couplers.T)), shape=size)
+        fields = couplings @ values + self.h.astype(np.float64)[:, None]
         energies: np.ndarray = np.einsum("qr,qr->r", values, fields)
         return energies
 
@@ -49,6 +58,34 @@ class Answer(NamedTuple):
     problem_id: str | None
     access_time: float | None  # seconds of QPU time, None where the device does not say
     info: dict[str, Any]
+
+
+def guarded(step: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    r"""Returns a decorator that turns whatever a step raises into errors of annealers.
+
+    Raises:
+        ServiceError: For an error that is not ours; the problem may have run.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return function(*args, **kwargs)
+            except AnnealerError:
+                raise
+            except Exception as error:
+                kind = type(error).__name__
+            # Outside of the handler: the error may hold a request with its credentials.
+            raise ServiceError(
+                f"{step}: what the service said led to {kind}; `recover` may fetch the answer "
+                "later",
+                may_have_run=True,
+            )
+
+        return call
+
+    return decorate
 
 
 class Device(ABC):
@@ -174,9 +211,9 @@ def _check_energies(
 ) -> None:
     if not np.isfinite(energies).all():
         raise _damaged("some of its energies are not finite", problem_id)
-    scale = np.abs(job.h).sum() + np.abs(job.J).sum()
+    scale = np.abs(job.h).sum(dtype=np.float64) + np.abs(job.J).sum(dtype=np.float64)
     error = np.abs(job.energies(spins) - energies).max(initial=0.0)
-    if error > 1e-4 * scale + 1e-6:
+    if error > ROUNDING * scale:
         raise _damaged(
             f"its energies are off by up to {error:.3g} from those of its own samples", problem_id
         )

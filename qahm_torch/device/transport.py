@@ -191,7 +191,7 @@ class Transport:
             )
         try:
             return json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError, MemoryError):
             reason = Trouble("its answer is not JSON")
         raise reason
 

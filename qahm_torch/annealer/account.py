@@ -140,8 +140,8 @@ def _amount(name: str, value: Any) -> float:
     if is_number and 0 <= value < math.inf:
         return float(value)
     raise LedgerError(
-        f"the account of QPU time has {name} = {value!r}, but a finite number that is not negative "
-        "is needed for a budget to hold"
+        f"the account of QPU time has {name} = {value!r}, but a finite number that is not "
+        "negative is needed for a budget to hold"
     )
 
 

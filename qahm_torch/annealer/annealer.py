@@ -209,8 +209,8 @@ class AnnealerSampler(DeferredSampler):
             raise failure
         if known.num_waiting:
             warnings.warn(
-                f"{known.num_waiting} problem(s) were left alone, since the process that submitted "
-                "them is alive and waits for them",
+                f"{known.num_waiting} problem(s) were left alone, since the process that "
+                "submitted them is alive and waits for them",
                 AnnealerWarning,
                 stacklevel=2,
             )

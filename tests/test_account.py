@@ -9,7 +9,7 @@ from dwave.system.testing import MockDWaveSampler
 
 from qahm_torch.annealer import AnnealSettings, TimeAccount
 from qahm_torch.annealer.account import estimate_access_time, estimate_submission
-from qahm_torch.device import BudgetError, Chip
+from qahm_torch.device import BudgetError, Chip, LedgerError
 
 
 def test_time_is_held_then_charged():
@@ -28,7 +28,7 @@ def test_what_may_have_run_stays_in_the_account():
     account.hold("c", 0.25)
     account.charge("c", None, 1)
     assert account.measured == 0 and account.unconfirmed == 0.75 and account.left == math.inf
-    account.confirm(0.5, 0.4, 1)
+    account.confirm("a", 0.5, 0.4, 1)
     assert account.measured == 0.4 and account.unconfirmed == 0.25
 
 
@@ -48,6 +48,24 @@ def test_account_goes_on_after_a_resume():
     copy = TimeAccount(budget=2.0)
     copy.load_state_dict(account.state_dict())
     assert copy.spent == 0.75 and copy.left == 1.25 and copy.num_reads == 100
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, "1", None, True])
+@pytest.mark.parametrize("name", ["measured", "unconfirmed", "num_problems", "num_reads"])
+def test_an_entry_that_would_turn_the_budget_off_is_refused(name, value):
+    state = {**TimeAccount().state_dict(), name: value}
+    with pytest.raises(LedgerError, match=f"{name} = {value!r}"):
+        TimeAccount(budget=1.0).load_state_dict(state)
+
+
+def test_what_never_ran_is_released_once():
+    account = TimeAccount()
+    account.hold("a", 0.5)
+    account.give_up("a", may_have_run=True)
+    assert account.spent == 0.5
+    for _ in range(2):
+        account.give_up("a", may_have_run=False)
+    assert account.spent == 0
 
 
 def test_a_budget_is_not_negative():

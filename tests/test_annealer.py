@@ -1,6 +1,7 @@
 r"""The annealer as a sampler, on a simulated device."""
 
 import copy
+import os
 import pickle
 import threading
 
@@ -29,7 +30,7 @@ from qahm_torch import (
     Swept,
     TrackingSettings,
 )
-from qahm_torch.device import BudgetError, DeadlineError, PlacementError, RangeError
+from qahm_torch.device import ArchiveError, BudgetError, DeadlineError, PlacementError, RangeError
 from qahm_torch.ising import Chains, all_states
 from qahm_torch.testing import CHECKS, Subject, small_models
 
@@ -567,3 +568,40 @@ def test_what_a_device_raises_is_told_as_ours():
 
     with pytest.raises(AnnealerError, match="failed: 'no power'"):
         AnnealerSampler(Broken("zephyr", 1)).sample(random_ising(CouplingGraph.complete(3)), 5)
+
+
+# A disk that fails
+
+
+def failing_disk(monkeypatch, after):
+    r"""Lets so many writes pass, and then has no room."""
+    write, left = os.write, [after]
+
+    def attempt(descriptor, data):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", attempt)
+
+
+def test_a_paid_answer_is_returned_though_the_disk_is_full(tmp_path, monkeypatch):
+    settings = {"beta": 2.0, "archive": tmp_path, "programming": ProgramSettings(num_gauges=0)}
+    sampler, ising = AnnealerSampler(device(), **settings), small_models()["complete"]
+    with monkeypatch.context() as patch:
+        failing_disk(patch, after=1)
+        with pytest.warns(AnnealerWarning, match="could not be kept in .* No space left"):
+            assert len(sampler.sample(ising, 20).spins) == 20
+    with pytest.raises(ValueError, match="no answers"):
+        ReplaySampler(tmp_path)
+    sampler.sample(ising, 20)
+    assert len(ReplaySampler(tmp_path)) == 2
+
+
+def test_nothing_is_sent_where_the_archive_cannot_be_written(tmp_path, monkeypatch):
+    sampler = AnnealerSampler(device(), beta=2.0, archive=tmp_path)
+    failing_disk(monkeypatch, after=0)
+    with pytest.raises(ArchiveError, match=f"{tmp_path} cannot be written .*nothing was sent"):
+        sampler.sample(small_models()["complete"], 20)
+    assert sampler.account.spent == 0 and sampler.account.num_problems == 0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from qahm_torch.annealer import AnswerArchive
+from qahm_torch.device import AnnealerWarning
 
 
 def filled(folder, number=3):
@@ -33,7 +34,8 @@ def test_a_record_that_was_cut_short_is_left_out_wherever_it_was_cut(tmp_path):
     whole = data.rindex(b"QAHM")
     for size in (whole + 1, whole + 10, (whole + len(data)) // 2, len(data) - 1):
         file.write_bytes(data[:size])
-        assert numbers(tmp_path) == [0, 1]
+        with pytest.warns(AnnealerWarning, match=f"{file.name} has 1 damaged"):
+            assert numbers(tmp_path) == [0, 1]
 
 
 def test_a_damaged_record_is_left_out(tmp_path):
@@ -42,7 +44,55 @@ def test_a_damaged_record_is_left_out(tmp_path):
     data = bytearray(file.read_bytes())
     data[-5] ^= 1
     file.write_bytes(data)
-    assert numbers(tmp_path) == [0, 1]
+    with pytest.warns(AnnealerWarning, match="1 damaged"):
+        assert numbers(tmp_path) == [0, 1]
+
+
+def test_any_damaged_byte_costs_its_record_only(tmp_path):
+    filled(tmp_path)
+    filled(tmp_path, 1)
+    first, _ = sorted(tmp_path.glob("*.qahm"))
+    data = first.read_bytes()
+    second = data.index(b"QAHM", 4)
+    for position in [*range(second, second + 16), second + 30]:
+        broken = bytearray(data)
+        broken[position] ^= 1
+        first.write_bytes(broken)
+        with pytest.warns(AnnealerWarning, match="1 damaged"):
+            assert numbers(tmp_path) == [0, 2, 0]
+        assert AnswerArchive(tmp_path).damage() == {first: 1}
+
+
+def test_a_full_disk_costs_no_record_but_its_own(tmp_path, monkeypatch):
+    archive, write = filled(tmp_path, 1), os.write
+    full = OSError(28, "No space left on device")
+
+    def half(descriptor, data):
+        monkeypatch.setattr(os, "write", refuse)
+        return write(descriptor, bytes(data[:20]))
+
+    def refuse(descriptor, data):
+        raise full
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(OSError, match="No space"):
+        archive.append({"k": 1}, {})
+    assert "No space" in archive.keep({"k": 2}, {})
+    monkeypatch.setattr(os, "write", write)
+    archive.append({"k": 3}, {})
+    assert numbers(tmp_path) == [0, 2, 3]
+
+
+def test_four_processes_write_into_one_archive_and_nothing_is_lost(tmp_path):
+    script = (
+        "import sys; from qahm_torch.annealer import AnswerArchive\n"
+        "archive = AnswerArchive(sys.argv[1])\n"
+        "for k in range(25): archive.append({'k': int(sys.argv[2]) * 25 + k}, {})"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    writers = [subprocess.Popen([*command, str(k)]) for k in range(4)]
+    assert [writer.wait(60) for writer in writers] == [0] * 4
+    assert sorted(numbers(tmp_path)) == list(range(100))
 
 
 def test_what_was_written_is_never_touched_by_a_later_writer(tmp_path):
@@ -52,7 +102,8 @@ def test_what_was_written_is_never_touched_by_a_later_writer(tmp_path):
     before = file.read_bytes()
     filled(tmp_path)
     assert file.read_bytes() == before
-    assert numbers(tmp_path) == [0, 1, 0, 1, 2]
+    with pytest.warns(AnnealerWarning, match="1 damaged"):
+        assert numbers(tmp_path) == [0, 1, 0, 1, 2]
 
 
 def test_a_copy_in_another_process_writes_its_own_file(tmp_path):

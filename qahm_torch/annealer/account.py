@@ -4,13 +4,15 @@ from __future__ import annotations
 
 __all__ = ["TimeAccount", "estimate_access_time", "estimate_submission"]
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qahm_torch.device.chip import Chip
-from qahm_torch.device.errors import BudgetError
+from qahm_torch.device.errors import BudgetError, LedgerError
 
 MICROSECOND = 1e-6
+BOOKED = ("measured", "unconfirmed", "num_problems", "num_reads")
 # The parameters of a submission that the timing model asks for.
 TIMED = (
     *("annealing_time", "anneal_schedule", "reinitialize_state", "programming_thermalization"),
@@ -48,6 +50,7 @@ class TimeAccount:
         self.num_problems = 0
         self.num_reads = 0
         self._held: dict[str, float] = {}
+        self._unknown: dict[str, float] = {}  # given up, part of what is unconfirmed
 
     @property
     def spent(self) -> float:
@@ -84,15 +87,27 @@ class TimeAccount:
 
     def give_up(self, label: str, may_have_run: bool) -> None:
         r"""Books a problem without an answer."""
+        if label in self._unknown:
+            if not may_have_run:
+                self._release(label)
+            return
         estimate = self._held.pop(label, 0.0)
-        self.unconfirmed += estimate if may_have_run else 0.0
+        if may_have_run:
+            self.unconfirmed += estimate
+            self._unknown[label] = estimate
 
-    def confirm(self, estimate: float, seconds: float, num_reads: int) -> None:
+    def confirm(self, label: str, estimate: float, seconds: float, num_reads: int) -> None:
         r"""Replaces an unconfirmed estimate by the time of an answer that was recovered."""
-        self.unconfirmed = max(0.0, self.unconfirmed - estimate)
+        if label in self._unknown:
+            self._release(label)
+        else:
+            self.unconfirmed = max(0.0, self.unconfirmed - estimate)
         self.measured += seconds
         self.num_problems += 1
         self.num_reads += num_reads
+
+    def _release(self, label: str) -> None:
+        self.unconfirmed = max(0.0, self.unconfirmed - self._unknown.pop(label))
 
     def state_dict(self) -> dict[str, Any]:
         r"""Returns the account, in plain containers; what is under way counts as unconfirmed."""
@@ -104,16 +119,30 @@ class TimeAccount:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        r"""Takes over an account, so that a resumed run goes on with the same budget."""
-        self.measured = float(state["measured"])
-        self.unconfirmed = float(state["unconfirmed"])
-        self.num_problems = int(state["num_problems"])
-        self.num_reads = int(state["num_reads"])
-        self._held = {}
+        r"""Takes over an account, so that a resumed run goes on with the same budget.
+
+        Raises:
+            LedgerError: If an entry is no finite number, or negative: no budget would hold.
+        """
+        amounts = {name: _amount(name, state.get(name)) for name in BOOKED}
+        self.measured, self.unconfirmed = amounts["measured"], amounts["unconfirmed"]
+        self.num_problems = int(amounts["num_problems"])
+        self.num_reads = int(amounts["num_reads"])
+        self._held, self._unknown = {}, {}
 
     def __repr__(self) -> str:
         budget = "" if self.budget is None else f" of {self.budget:g} s"
         return f"TimeAccount({self.spent:.4g} s{budget}, {self.num_problems} problems)"
+
+
+def _amount(name: str, value: Any) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and 0 <= value < math.inf:
+        return float(value)
+    raise LedgerError(
+        f"the account of QPU time has {name} = {value!r}, but a finite number that is not "
+        "negative is needed for a budget to hold"
+    )
 
 
 def estimate_submission(

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["AnnealerSampler"]
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from qahm_torch.device.chip import Chip
 from qahm_torch.device.door import Device
 from qahm_torch.device.errors import (
     AnnealerError,
+    AnnealerWarning,
     DeviceOfflineError,
     ProblemFailedError,
     RejectedError,
@@ -193,23 +195,36 @@ class AnnealerSampler(DeferredSampler):
     def recover(self) -> int:
         r"""Fetches answers that were submitted and never came, into the archive.
 
+        Problems that a living process waits for are left alone, with an `AnnealerWarning` that
+        says how many. One recovery works on an archive at a time.
+
         Returns:
             The number of answers that were found.
 
         Raises:
             ValueError: If there is no archive.
+            ArchiveError: If it cannot be written, or another recovery does not end.
             AnnealerError: If one of them could not be fetched, after the others were.
         """
         if self.archive is None:
             raise ValueError("archive is None, but only an archive knows what was submitted")
         found, failure = 0, None
-        for lost in unanswered(self.archive):
-            try:
-                found += self._recovers(lost)
-            except AnnealerError as error:
-                failure = failure or error
+        with self.archive.recovering(self.policy.timeout):
+            known = unanswered(self.archive)
+            for lost in known.lost:
+                try:
+                    found += self._recovers(lost)
+                except AnnealerError as error:
+                    failure = failure or error
         if failure is not None:
             raise failure
+        if known.num_waiting:
+            warnings.warn(
+                f"{known.num_waiting} problem(s) were left alone, since the process that "
+                "submitted them is alive and waits for them",
+                AnnealerWarning,
+                stacklevel=2,
+            )
         return found
 
     def state_dict(self) -> dict[str, Any]:
@@ -262,6 +277,8 @@ class AnnealerSampler(DeferredSampler):
         r"""Fetches one answer, if there is one."""
         clock = Clock(self.policy.timeout)
         problem_id = lost.problem_id or self._open().find(lost.job.label, clock)
+        if problem_id is None:  # the service has never had it
+            self.account.give_up(lost.job.label, may_have_run=False)
         return problem_id is not None and self._runner().fetch(lost, problem_id, clock) is not None
 
     def _runner(self) -> Runner:

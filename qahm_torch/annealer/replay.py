@@ -118,12 +118,12 @@ class ReplaySampler(Sampler):
 
 def answered(archive: AnswerArchive) -> Iterator[Answered]:
     r"""Yields the problems that have an answer, in the order of the answers."""
-    jobs: dict[str, Record] = {}
-    for record in archive:
-        label = record.meta["label"]
-        if record.meta["kind"] == "job":
-            jobs[label] = record
-        elif record.meta["kind"] == "answer" and label in jobs:
+    # An answer that was recovered may be in an older file than its job.
+    records = list(archive)
+    jobs = {r.meta["label"]: r for r in records if r.meta.get("kind") == "job"}
+    for record in records:
+        label = record.meta.get("label")
+        if record.meta.get("kind") == "answer" and label in jobs:
             yield _answered(jobs.pop(label), record)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Call", "Decoded", "Gathered", "Run", "Runner", "decode"]
 
 import uuid
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,13 @@ from qahm_torch.annealer.archive import (
 from qahm_torch.annealer.program import Problem, Program
 from qahm_torch.annealer.settings import AnnealSettings, ChainBreaks, ProgramSettings
 from qahm_torch.device.door import Answer, Device, Job
-from qahm_torch.device.errors import AnnealerError, AnswerError, ProblemFailedError
+from qahm_torch.device.errors import (
+    AnnealerError,
+    AnnealerWarning,
+    AnswerError,
+    ArchiveError,
+    ProblemFailedError,
+)
 from qahm_torch.device.patience import Clock, RetryPolicy, Task
 from qahm_torch.ising import SampleInfo
 from qahm_torch.ising.merging import Sets
@@ -67,12 +74,14 @@ class Call:
         held: The held spins of each sample, 0 for free ones, of shape (S, N).
         breaks: What is done with broken strands.
         is_reverse: Whether the anneals start from a state.
+        archive: Where answers are kept; None for nowhere.
     """
 
     runs: Sequence[Run]
     held: Tensor
     breaks: ChainBreaks
     is_reverse: bool
+    archive: AnswerArchive | None = None
 
     @property
     def program(self) -> Program:
@@ -89,6 +98,7 @@ class Call:
             AnnealerError: If a problem has failed, or all samples were broken and discarded.
         """
         answers = [run.task.result(LATE, may_have_run=True) for run in self.runs]
+        _warn_unkept(self.archive, [answer.info.get("not_kept") for answer in answers])
         told = _told(self.runs, answers)
         spins = self.held.to("cpu", torch.int8, copy=True)
         kept = (spins != 0).all(-1)
@@ -176,7 +186,8 @@ class Runner:
             )
             for problem, g, job in ready
         ]
-        return Call(runs, held, self.programming.chain_breaks, self.anneal.is_reverse)
+        breaks, is_reverse = self.programming.chain_breaks, self.anneal.is_reverse
+        return Call(runs, held, breaks, is_reverse, self.archive)
 
     def estimate(self, num_qubits: int, reads: Sequence[int]) -> float | None:
         r"""Returns the QPU seconds of problems of so many reads; None if there are no times."""
@@ -195,11 +206,18 @@ class Runner:
             answer = self.device.fetch(lost.job, problem_id, clock)
         except ProblemFailedError as error:
             record_loss(self.archive, lost.job, error)
+            self.account.give_up(lost.job.label, error.may_have_run)
             return None
-        record_answer(self.archive, lost.job, answer)
+        reason = record_answer(self.archive, lost.job, answer)
+        if reason is not None:
+            # Not booked: the next recovery finds it unanswered, and would book it once more.
+            raise ArchiveError(
+                f"the archive {self.archive.folder} cannot be written ({reason}), so that the "
+                f"answer to problem {problem_id} was not kept; make room, and `recover` again"
+            )
         estimate = self._estimate(lost.job)
         seconds = estimate if answer.access_time is None else answer.access_time
-        self.account.confirm(estimate, seconds, lost.job.num_reads)
+        self.account.confirm(lost.job.label, estimate, seconds, lost.job.num_reads)
         return answer
 
     def _job(
@@ -239,10 +257,10 @@ class Runner:
         except BaseException:
             self.account.give_up(job.label, may_have_run=True)
             raise
+        # The archive first: what it has, `recover` can book; what it lacks, it would ask for.
+        reason = None if self.archive is None else record_answer(self.archive, job, answer)
         self.account.charge(job.label, answer.access_time, job.num_reads)
-        if self.archive is not None:
-            record_answer(self.archive, job, answer)
-        return answer
+        return answer._replace(info={**answer.info, "not_kept": reason})
 
 
 def decode(
@@ -273,6 +291,18 @@ def decode(
     if breaks == "discard":
         spins = spins[~broken.any(-1)]
     return Decoded(spins, broken.sum(0))
+
+
+def _warn_unkept(archive: AnswerArchive | None, reasons: Sequence[str | None]) -> None:
+    r"""Tells of answers that are in memory only."""
+    reason = next((reason for reason in reasons if reason is not None), None)
+    if archive is not None and reason is not None:
+        warnings.warn(
+            f"an answer could not be kept in the archive {archive.folder}: {reason}. It was paid "
+            "for and is used; it is written along with the next one, if there is room by then",
+            AnnealerWarning,
+            stacklevel=2,
+        )
 
 
 def _told(runs: Sequence[Run], answers: Sequence[Answer]) -> SampleInfo:

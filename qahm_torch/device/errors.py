@@ -6,10 +6,12 @@ __all__ = [
     "AnnealerError",
     "AnnealerWarning",
     "AnswerError",
+    "ArchiveError",
     "BudgetError",
     "CredentialsError",
     "DeadlineError",
     "DeviceOfflineError",
+    "LedgerError",
     "PlacementError",
     "ProblemFailedError",
     "RangeError",
@@ -54,6 +56,14 @@ class PlacementError(AnnealerError, ValueError):
 
 class RangeError(AnnealerError, ValueError):
     r"""Fields or couplings are beyond the range of the device."""
+
+
+class ArchiveError(AnnealerError):
+    r"""The archive cannot be written, so that nothing was submitted, or could not be kept."""
+
+
+class LedgerError(AnnealerError, ValueError):
+    r"""The ledger of QPU time cannot be read or written, so that no budget can be kept."""
 
 
 class BudgetError(AnnealerError):

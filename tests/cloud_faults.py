@@ -24,6 +24,7 @@ import base64
 import inspect
 import json
 import os
+import random
 import socket
 import struct
 import threading
@@ -34,6 +35,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from mutations import mutation
 
 if TYPE_CHECKING:
     from cloud_chip import Answer, Problem
@@ -228,6 +230,19 @@ def unknown_status(exchange: Exchange, status: str = "SUPERPOSED") -> None:
     exchange.send(_edited(exchange.process(), lambda item: item.update(status=status)))
 
 
+def other_label(exchange: Exchange) -> None:
+    exchange.send(_edited(exchange.process(), lambda item: item.update(label="of-somebody")))
+
+
+def no_id(exchange: Exchange) -> None:
+    exchange.send(_edited(exchange.process(), lambda item: item.pop("id", None)))
+
+
+def mutated(exchange: Exchange, seed: int) -> None:
+    reply = exchange.process()
+    exchange.send(reply._replace(body=mutation(reply.body, random.Random(seed))))
+
+
 EXCHANGE_FAULTS: dict[str, Callable] = {
     "drop": drop,
     "reset": reset,
@@ -255,6 +270,10 @@ EXCHANGE_FAULTS: dict[str, Callable] = {
     "empty_object": partial(with_body, body=b"{}"),
     "no_status": no_status,
     "unknown_status": unknown_status,
+    "other_label": other_label,
+    "no_id": no_id,
+    "deep": partial(with_body, body=b"[" * 200_000),
+    "mutated": mutated,
 }
 
 

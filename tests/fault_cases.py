@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from cloud_service import CloudService
+from fault_answers import ANSWERS
 from fault_runs import TOKEN, Case, Fault, Prepare, ever, once
 from fault_submission import SUBMISSIONS
 
@@ -290,6 +291,7 @@ CASES: list[Case] = [
     *_protocol(),
     *_jobs(),
     *_answers(),
+    *ANSWERS,
     *SUBMISSIONS,
     *_opening(),
     *_around(),

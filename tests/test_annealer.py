@@ -605,3 +605,19 @@ def test_nothing_is_sent_where_the_archive_cannot_be_written(tmp_path, monkeypat
     with pytest.raises(ArchiveError, match=f"{tmp_path} cannot be written .*nothing was sent"):
         sampler.sample(small_models()["complete"], 20)
     assert sampler.account.spent == 0 and sampler.account.num_problems == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"token": "SECRET"},
+        {"options": {"headers": "X: SECRET"}},
+        {"clients": [{"name": "a"}, {"token": "SECRET"}]},
+        {"endpoints": ["https://user:SECRET@host/"]},
+    ],
+)
+def test_credentials_are_refused_at_any_depth(arguments):
+    spec = {"class_path": "dwave.system.DWaveSampler", "init_args": arguments}
+    with pytest.raises(ValueError, match="credentials come only from") as caught:
+        AnnealerSampler(spec)
+    assert "SECRET" not in str(caught.value)

@@ -70,3 +70,16 @@ def test_an_honest_checkpoint_is_resumed_and_loaded(tmp_path):
     more = quiet_trainer(tmp_path, max_steps=2, max_epochs=2)
     more.fit(module, digits(), ckpt_path=file)
     assert more.global_step == 2
+
+
+@pytest.mark.parametrize("setting", ["endpoint", "proxy", "config_file"])
+def test_credentials_go_to_no_place_that_a_checkpoint_names(setting, tmp_path):
+    device = {
+        "class_path": "dwave.system.DWaveSampler",
+        "init_args": {"solver": {"qpu": True}, setting: "somewhere"},
+    }
+    file = told(tmp_path, "device", device)
+    with pytest.raises(ValueError, match=f"has '{setting}' in the settings of a device"):
+        load_run(file)
+    trusted = load_run(file, trust=True).module.prior.sampler.device
+    assert trusted["init_args"][setting] == "somewhere"

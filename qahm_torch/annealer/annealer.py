@@ -277,8 +277,7 @@ class AnnealerSampler(DeferredSampler):
         r"""Fetches one answer, if there is one."""
         clock = Clock(self.policy.timeout)
         problem_id = lost.problem_id or self._open().find(lost.job.label, clock)
-        if problem_id is None:  # the service has never had it
-            self.account.give_up(lost.job.label, may_have_run=False)
+        # What the service does not list may come to be listed: it counts as spent until then.
         return problem_id is not None and self._runner().fetch(lost, problem_id, clock) is not None
 
     def _runner(self) -> Runner:

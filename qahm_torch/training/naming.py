@@ -27,6 +27,9 @@ ALLOWED = (
     "dwave.system",
 )
 
+# Settings of a device by which a file could send the user's own credentials somewhere else.
+ELSEWHERE = ("config_file", "endpoint", "proxy", "leap_api_endpoint", "metadata_api_endpoint")
+
 
 @contextmanager
 def parsing(allowed: Sequence[str] | None = None) -> Iterator[None]:
@@ -57,7 +60,8 @@ def check_names(value: Any, name: Any, trust: Trust) -> None:
     r"""Checks that a configuration from a checkpoint names nothing that would have to be trusted.
 
     Classes of this package and of `ALLOWED` may be named, and those of packages that the user has
-    imported. What type a class must have is checked where it is built.
+    imported. What type a class must have is checked where it is built. No device may have an
+    endpoint of its own, to which credentials would go.
 
     Arguments:
         value: The configuration.
@@ -65,11 +69,16 @@ def check_names(value: Any, name: Any, trust: Trust) -> None:
         trust: True to trust all names, or the packages that are trusted.
 
     Raises:
-        ValueError: If it names another class.
+        ValueError: If it names another class, or another place for the user's credentials.
     """
     allowed = known_names(trust)
     if allowed is None:
         return
+    for place in _places(value):
+        raise ValueError(
+            f"{name} has {place!r} in the settings of a device, where your credentials would go: "
+            "if you know where the file is from, give --trust, or trust=True in Python"
+        )
     for path in _paths(value):
         if not _is_known(path, allowed):
             raise ValueError(
@@ -108,3 +117,14 @@ def _paths(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for inner in value:
             yield from _paths(inner)
+
+
+def _places(value: Any) -> Iterator[str]:
+    r"""Yields the names of settings by which a device is looked for elsewhere."""
+    if isinstance(value, Namespace):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        yield from (k for k, inner in value.items() if k in ELSEWHERE and inner is not None)
+        value = list(value.values())
+    for inner in value if isinstance(value, (list, tuple)) else ():
+        yield from _places(inner)

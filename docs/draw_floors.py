@@ -20,9 +20,9 @@ DOCUMENT = Path(__file__).with_name("architecture.md")
 MARKS = ("<!-- floors -->\n", "<!-- /floors -->\n")
 # From the ground up; beside each other are rooms that know nothing of each other.
 FLOORS = (
-    ("ising", "data", "cognition", "pretrained", "trust"),
+    ("ising", "cognition", "pretrained", "trust"),
     ("kernels", "device", "nn"),
-    ("samplers", "simulator"),
+    ("data", "samplers", "simulator"),
     ("priors", "objectives", "evaluation", "testing"),
     ("annealer",),
     ("training",),

@@ -15,6 +15,7 @@ from torch import Tensor
 from qahm_torch.data.coding import one_hot_spins
 from qahm_torch.data.loader import check_count
 from qahm_torch.data.tensor_module import Splits, TensorDataModule
+from qahm_torch.nn import NormalUnits, OneHot, Spins, Units
 
 Kind = Literal["continuous", "positive", "binary", "categorical"]
 _REAL = ("continuous", "positive")
@@ -63,6 +64,13 @@ class Column:
     def num_units(self) -> int:
         r"""The number of units that it becomes."""
         return self.num_categories or 1
+
+    def units(self) -> Units:
+        r"""Returns new units for the column."""
+        if self.is_real:
+            # A twentieth of a standard deviation: finer than that, rounded values are a comb.
+            return NormalUnits(1, min_scale=0.05)
+        return Spins(1) if self.kind == "binary" else OneHot(self.num_categories)
 
 
 class MixedTable(TensorDataModule):

@@ -13,17 +13,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from qahm_torch.data import Column, Diabetes, MixedTable, hide_at_random
+from qahm_torch.data import Diabetes, MixedTable, hide_at_random
 from qahm_torch.evaluation import impute
 from qahm_torch.nn import (
     BeliefNetwork,
     Flagged,
     HelmholtzMachine,
     MixedUnits,
-    NormalUnits,
-    OneHot,
-    Spins,
-    Units,
 )
 from qahm_torch.objectives import ReweightedWakeSleep
 from qahm_torch.priors import QuantumPriorLayer
@@ -161,7 +157,7 @@ class MixedTables(System):
     def machine(self, data: MixedTable, kind: Kind) -> HelmholtzMachine:
         r"""Returns an untrained machine for a table."""
         units = MixedUnits(
-            [_units_of(column) for column in data.columns],
+            [column.units() for column in data.columns],
             self.num_context if kind.in_order else None,
         )
         inputs, spins, hidden = 2 * units.num_units, self.num_spins, self.num_hidden
@@ -323,13 +319,6 @@ def synthetic(missing: float, num_rows: int = 30_000) -> MixedTable:
     data = MixedTable(rows_of_all, columns, batch_size=64, num_val=200, num_test=1000)
     data.setup()
     return data
-
-
-def _units_of(column: Column) -> Units:
-    if column.is_real:
-        # A twentieth of a standard deviation: finer than that, rounded values are a comb.
-        return NormalUnits(1, min_scale=0.05)
-    return Spins(1) if column.kind == "binary" else OneHot(column.num_categories)
 
 
 def _update(

@@ -1,0 +1,91 @@
+r"""A table of one's own, from a file."""
+
+from __future__ import annotations
+
+__all__ = ["TableData"]
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from qahm_torch.data.mixed_table import Kind, MixedTable
+from qahm_torch.data.table_file import Cell, infer_column, read_table
+from qahm_torch.nn import MixedUnits
+
+
+class TableData(MixedTable):
+    r"""The table of a CSV, npz or parquet file, in which cells may be empty.
+
+    A column of two values is binary; one of texts, or of at most 10 different whole numbers from 0
+    on, categorical; other numbers, larger counts among them, are continuous. What this gets wrong,
+    `kinds` sets right by name. Categories are numbered in their order. All units of an empty cell
+    are NaN, which `MixedUnits` leaves out and `Flagged` recognition is told of.
+
+    Arguments:
+        path: The file, which ends in .csv, .npz or .parquet; a CSV begins with a line of names.
+        class_column: The column whose values are classes, which comes last; None for none.
+        kinds: The kinds of columns for which the rule is not right, by name (see `Column`).
+        leave_out: The names of columns that are not used.
+        batch_size: The number of rows of a batch.
+        num_val: The number of rows for validation.
+        num_test: The number of rows for the test; the remaining rows are for training.
+        seed: The seed of the split and of the order of the training rows.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If the file is parquet and there is no pandas.
+        ValueError: If a name is of no column, or a column does not vary or fit its kind; its name
+            and a row are told.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "people.csv"
+        ...     _ = path.write_text("group,height,smokes\nA,1.62,no\nB,1.8,yes\nA,,no\n")
+        ...     data = TableData(path, class_column="group")
+        >>> [(column.name, column.kind) for column in data.columns]
+        [('height', 'continuous'), ('smokes', 'binary'), ('group', 'categorical')]
+        >>> data.units.num_units, data.num_classes
+        (4, 2)
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        class_column: str | None = None,
+        kinds: Mapping[str, Kind] | None = None,
+        leave_out: Sequence[str] = (),
+        batch_size: int = 100,
+        num_val: int = 0,
+        num_test: int = 0,
+        seed: int = 0,
+    ):
+        table, kinds = read_table(path), dict(kinds or {})
+        classes = [] if class_column is None else [class_column]
+        for name in (*classes, *kinds, *leave_out):
+            if name not in table:
+                raise ValueError(f"{name!r} is no column of {Path(path).name}: it has {[*table]}")
+        kinds |= dict.fromkeys(classes, "categorical")
+        names = [name for name in table if name not in (*classes, *leave_out)] + classes
+        found = [infer_column(name, table[name], kinds.get(name)) for name in names]
+        self.categories = {column.name: values for column, values in found if values}
+        cells = [self._codes(name, table[name]) for name in names]
+        super().__init__(
+            [list(row) for row in zip(*cells, strict=True)],
+            [column for column, _ in found],
+            batch_size,
+            num_val,
+            num_test,
+            seed,
+        )
+        self.num_classes = self.columns[-1].num_units if classes else 0
+        self.num_features -= self.num_classes
+
+    @property
+    def units(self) -> MixedUnits:
+        r"""New units that fit the columns."""
+        return MixedUnits([column.units() for column in self.columns])
+
+    def _codes(self, name: str, cells: Sequence[Cell]) -> list[float | None]:
+        numbers = {value: float(k) for k, value in enumerate(self.categories.get(name, []))}
+        return [math.nan if x is None else numbers.get(x, x) for x in cells]  # type: ignore[misc]

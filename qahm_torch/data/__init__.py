@@ -10,6 +10,7 @@ from qahm_torch.data.coding import (
 from qahm_torch.data.color_patches import ColorPatches as ColorPatches
 from qahm_torch.data.diabetes import Diabetes as Diabetes, hide_at_random as hide_at_random
 from qahm_torch.data.hiding import hide_block as hide_block, hide_pixels as hide_pixels
+from qahm_torch.data.image_folder import ImageFolder as ImageFolder
 from qahm_torch.data.labels import hide_labels as hide_labels, repeat_known as repeat_known
 from qahm_torch.data.loader import TensorLoader as TensorLoader
 from qahm_torch.data.mixed_table import Column as Column, MixedTable as MixedTable

@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from qahm_torch.data import Diabetes, MixedTable, hide_at_random
+from qahm_torch.data import Column, Diabetes, MixedTable, hide_at_random
 from qahm_torch.evaluation import impute
 from qahm_torch.nn import (
     BeliefNetwork,

@@ -14,7 +14,10 @@ from qahm_torch.data import TableData
 from qahm_torch.evaluation import impute
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own_data.md").read_text()
-TABLE = "kind,size,on,color,rooms\nA,1.5,0,red,1\nB,,1,blue,2\nA,2.5,,green,3\nC,nan,1,,1\nC,3.5,,red,2\n"
+TABLE = (
+    "kind,size,on,color,rooms\n"
+    "A,1.5,0,red,1\nB,,1,blue,2\nA,2.5,,green,3\nC,nan,1,,1\nC,3.5,,red,2\n"
+)
 
 
 def written(folder, text=TABLE):
@@ -38,7 +41,8 @@ def test_kinds_and_missing_cells(tmp_path):
     data.setup()
     rows = data.encode(data.rows)
     assert rows.isnan().sum(-1).tolist() == [0, 1, 1, 4, 1]
-    assert rows[0].tolist() == [-1, -1, -1, -1, 1, 1, -1, -1, 1, -1, -1]
+    assert rows[0, 0] == pytest.approx(-math.sqrt(1.5))
+    assert rows[0, 1:].tolist() == [-1, -1, -1, 1, 1, -1, -1, 1, -1, -1]
     assert data.units.num_units == data.num_visible == 11
 
 

@@ -127,9 +127,7 @@ def _listed(path: Path) -> tuple[list[str], list[Path], list[int]]:
         files += own
         labels += [label] * len(own)
     if len(folders) < 2:
-        raise ValueError(
-            f"{path} has one class only, {folders[0].name!r}: give that folder itself"
-        )
+        raise ValueError(f"{path} has one class only, {folders[0].name!r}: give that one")
     return [folder.name for folder in folders], files, labels
 
 

@@ -60,14 +60,16 @@ class TableData(MixedTable):
         num_test: int = 0,
         seed: int = 0,
     ):
-        table, kinds = read_table(path), dict(kinds or {})
+        table = read_table(path)
+        said: dict[str, Kind] = dict(kinds or {})
         classes = [] if class_column is None else [class_column]
-        for name in (*classes, *kinds, *leave_out):
+        for name in (*classes, *said, *leave_out):
             if name not in table:
                 raise ValueError(f"{name!r} is no column of {Path(path).name}: it has {[*table]}")
-        kinds |= dict.fromkeys(classes, "categorical")
+        for name in classes:
+            said[name] = "categorical"
         names = [name for name in table if name not in (*classes, *leave_out)] + classes
-        found = [infer_column(name, table[name], kinds.get(name)) for name in names]
+        found = [infer_column(name, table[name], said.get(name)) for name in names]
         self.categories = {column.name: values for column, values in found if values}
         cells = [self._codes(name, table[name]) for name in names]
         super().__init__(
@@ -86,6 +88,12 @@ class TableData(MixedTable):
         r"""New units that fit the columns."""
         return MixedUnits([column.units() for column in self.columns])
 
-    def _codes(self, name: str, cells: Sequence[Cell]) -> list[float | None]:
+    def _codes(self, name: str, cells: Sequence[Cell]) -> list[float]:
         numbers = {value: float(k) for k, value in enumerate(self.categories.get(name, []))}
-        return [math.nan if x is None else numbers.get(x, x) for x in cells]  # type: ignore[misc]
+        return [_number(numbers.get(cell, cell)) for cell in cells]
+
+
+def _number(cell: Cell) -> float:
+    # Texts have a category each: those of other columns are refused before.
+    assert not isinstance(cell, str)
+    return math.nan if cell is None else cell

@@ -65,7 +65,7 @@ def infer_column(name: str, cells: Sequence[Cell], kind: Kind | None) -> tuple[C
     """
     known = [cell for cell in cells if cell is not None]
     texts = [row for row, cell in enumerate(cells) if isinstance(cell, str)]
-    values = sorted(set(known), key=lambda cell: (isinstance(cell, str), cell))
+    values: list[Cell] = sorted(set(known), key=lambda cell: (isinstance(cell, str), cell))
     if len(values) < 2:
         raise ValueError(
             f"column {name!r} holds {values}, but two values that differ are needed: leave it out"

@@ -2,7 +2,7 @@ r"""Refusing credentials in what is going to be written down."""
 
 from __future__ import annotations
 
-__all__ = ["refuse_credentials"]
+__all__ = ["refuse_configured", "refuse_credentials"]
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,10 @@ from typing import Any
 
 from qahm_torch.device.redaction import quoted, redacted
 
+ADVICE = (
+    "credentials come only from D-Wave's own configuration (`dwave config create`) or "
+    "DWAVE_API_TOKEN"
+)
 # What ends so is one, in whatever spelling: api_token, X-Auth-Token, ...
 ENDINGS = ("token", "password", "secret", "client_cert", "client_cert_key", "headers")
 URL_WITH_PASSWORD = re.compile(r"\w[\w+.-]*://[^/]*@")
@@ -34,10 +38,25 @@ def refuse_credentials(arguments: Any, what: str = "the device") -> None:
     """  # noqa: E501
     place = next(_places(arguments, ""), None)
     if place is not None:
-        raise ValueError(
-            f"{what} has {quoted(place, 50)!r} in its init_args, but credentials come only from "
-            "D-Wave's own configuration (`dwave config create`) or DWAVE_API_TOKEN"
-        )
+        raise ValueError(f"{what} has {quoted(place, 50)!r} in its init_args, but {ADVICE}")
+
+
+def refuse_configured(config: Any) -> None:
+    r"""Raises ValueError if a whole configuration holds credentials of D-Wave's service.
+
+    What names classes of D-Wave's is held to `refuse_credentials`. Everywhere else other settings
+    may have names of that kind, and only a token of this process is refused.
+    """
+    if isinstance(config, Mapping):
+        path = str(config.get("class_path"))
+        if path.startswith("dwave."):
+            refuse_credentials(config.get("init_args"), path)
+        config = [*config, *config.values()]
+    if isinstance(config, (list, tuple)):
+        for part in config:
+            refuse_configured(part)
+    elif redacted(str(config)) != str(config):
+        raise ValueError(f"the configuration holds a token, but {ADVICE}")
 
 
 def _places(value: Any, name: str) -> Iterator[str]:

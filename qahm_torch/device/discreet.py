@@ -63,7 +63,7 @@ class _Session(DWaveAPIClient.DefaultSession):  # type: ignore[misc]
 DWaveAPIClient.DEFAULTS["session_class"] = _Session
 
 
-def _target(session: requests.Session, response: requests.Response) -> str | None:
+def _target(session: Any, response: requests.Response) -> str | None:
     r"""Returns where a response leads, if that is the same host."""
     location = requests.Session.get_redirect_target(session, response)
     if location is None:

@@ -31,7 +31,7 @@ VARIABLES = ("DWAVE_API_TOKEN", "DWAVE_API_CLIENT_CERT_KEY")
 # A credential by its name, in the forms of a header, of a keyword and of a dictionary.
 NAMED = re.compile(
     r"(?P<name>(?:x-auth-token|authorization|\w*token|\w*password|client_cert\w*)['\"]?\s*[:=]\s*)"
-    r"(?:b?'(?P<single>[^']*)'|b?\"(?P<double>[^\"]*)\"|(?P<bare>[^\s'\",;)}\]{\[(]+))",
+    r"(?:b?'(?P<single>[^']*)'|b?\"(?P<double>[^\"]*)\"|(?P<bare>(?:Bearer\s+)?[^\s'\",;)}\]{\[(]+))",
     re.IGNORECASE,
 )
 # What a name of that kind may stand for without being one.
@@ -78,12 +78,12 @@ def remember_config(config: Any) -> None:
     r"""Keeps in mind what is secret in the configuration of a client of D-Wave's service.
 
     Arguments:
-        config: Anything with, or a mapping of, `token`, `headers`, `proxy` and `endpoint`.
+        config: A mapping or an object with `token`, `headers`, `proxy` and `endpoint`.
     """
-    get = config.get if isinstance(config, Mapping) else lambda name: getattr(config, name, None)
-    headers = get("headers")
-    remember(get("token"), *(headers.values() if isinstance(headers, Mapping) else ()))
-    for address in (get("proxy"), get("endpoint")):
+    told = config if isinstance(config, Mapping) else vars(config)
+    headers = told.get("headers")
+    remember(told.get("token"), *(headers.values() if isinstance(headers, Mapping) else ()))
+    for address in (told.get("proxy"), told.get("endpoint")):
         if isinstance(address, str) and "@" in address:
             remember(urlsplit(address).password)
 

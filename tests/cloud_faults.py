@@ -192,9 +192,14 @@ def packed(exchange: Exchange, coding: str = "gzip") -> None:
 # Statuses and the protocol.
 
 
-def status(exchange: Exchange, code: int, retry_after: float | None = None) -> None:
+def status(
+    exchange: Exchange,
+    code: int,
+    retry_after: float | None = None,
+    message: str = "an injected fault",
+) -> None:
     headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-    exchange.send(exchange.error(code, "an injected fault")._replace(headers=headers))
+    exchange.send(exchange.error(code, message)._replace(headers=headers))
 
 
 def accept_then_status(exchange: Exchange, code: int) -> None:
@@ -210,8 +215,8 @@ def gateway(exchange: Exchange, code: int, accepts: bool = False) -> None:
     exchange.send(reply._replace(body=b"<html>upstream</html>", content_type="text/html"))
 
 
-def redirect(exchange: Exchange, location: str) -> None:
-    exchange.send(exchange.error(307, "moved")._replace(headers={"Location": location}))
+def redirect(exchange: Exchange, location: str, code: int = 307) -> None:
+    exchange.send(exchange.error(code, "moved")._replace(headers={"Location": location}))
 
 
 def with_body(exchange: Exchange, body: bytes) -> None:
@@ -220,6 +225,14 @@ def with_body(exchange: Exchange, body: bytes) -> None:
 
 def with_content_type(exchange: Exchange, content_type: str | None) -> None:
     exchange.send(exchange.process()._replace(content_type=content_type))
+
+
+def with_headers(exchange: Exchange, headers: Mapping[str, str]) -> None:
+    exchange.send(exchange.process()._replace(headers=headers))
+
+
+def with_fields(exchange: Exchange, **fields: Any) -> None:
+    exchange.send(_edited(exchange.process(), lambda item: item.update(fields)))
 
 
 def no_status(exchange: Exchange) -> None:
@@ -268,6 +281,8 @@ EXCHANGE_FAULTS: dict[str, Callable] = {
     "number": partial(with_body, body=b"7"),
     "empty_list": partial(with_body, body=b"[]"),
     "empty_object": partial(with_body, body=b"{}"),
+    "with_headers": with_headers,
+    "with_fields": with_fields,
     "no_status": no_status,
     "unknown_status": unknown_status,
     "other_label": other_label,
@@ -380,6 +395,7 @@ MESSAGE_FAULTS: dict[str, Callable] = {
     "bad_base64": partial(put, solutions="A"),
     "missing_num_occurrences": partial(without, field="num_occurrences"),
     "wrong_num_variables": partial(put, num_variables=1),
+    "with_answer": put,
     "no_timing": partial(without, field="timing"),
     "null_timing": partial(put, timing=None),
     "other_format": partial(put, format="unheard-of"),

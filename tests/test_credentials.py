@@ -10,7 +10,14 @@ import torch
 from cloud_service import CloudService, scrub_environment, within
 from fault_runs import native_model
 from models import random_ising
-from small_runs import fit, small_config
+from small_runs import fit, small_config, write_config
+from token_search import (
+    Captured,
+    TokenSearch,
+    device_of,
+    search_everything,
+    training_config,
+)
 
 from qahm_torch import (
     AnnealerError,
@@ -20,11 +27,11 @@ from qahm_torch import (
     RetryPolicy,
 )
 from qahm_torch.annealer import AnswerArchive
+from qahm_torch.cli import main
 from qahm_torch.training import MaximumLikelihood, load_run
 
 TOKEN = "MARKED-7f3a-credential-91"
 DEADLINE = 20  # seconds
-DEVICE = "dwave.system.DWaveSampler"
 
 
 @pytest.fixture
@@ -35,27 +42,13 @@ def service(monkeypatch, tmp_path):
         yield service
 
 
-def device_of(service, **options):
-    options = {"endpoint": service.endpoint, "config_file": False, **options}
-    return {"class_path": DEVICE, "init_args": {"request_timeout": 0.3, **options}}
-
-
 def annealer(service, **settings):
     policy = RetryPolicy(timeout=0.5, request_timeout=0.2, retries=1, backoff=0.01, settle=0.05)
     return AnnealerSampler(device_of(service), **{"beta": 2.0, "policy": policy, **settings})
 
 
 def config_on(service, archive):
-    config = small_config()
-    config["model"]["init_args"]["machine"]["init_args"]["prior"]["init_args"]["sampler"] = {
-        "class_path": "qahm_torch.AnnealerSampler",
-        "init_args": {
-            "device": device_of(service),
-            "beta": 2.0,
-            "archive": str(archive),
-            "tracking": {"misfit_tolerance": 9.0},
-        },
-    }
+    config = training_config(service, archive)
     names = ("CSVLogger", "TensorBoardLogger")
     config["trainer"]["logger"] = [
         {
@@ -107,7 +100,7 @@ def test_nothing_that_a_run_writes_has_the_token(service, tmp_path, caplog, recw
     assert not any(TOKEN in str(vars(record)) + record.getMessage() for record in caplog.records)
     assert not any(TOKEN in str(warning.message) for warning in recwarn)
     assert TOKEN not in "".join(capfd.readouterr())
-    assert_clean(within(DEADLINE, load_run, run).module.hparams)
+    assert_clean(within(DEADLINE, load_run, run, True).module.hparams)
 
 
 def assert_clean(thing):
@@ -178,6 +171,8 @@ def assert_error_clean(error):
         ("client_cert", TOKEN),
         ("defaults", {"token": TOKEN}),
         ("proxy", f"http://user:{TOKEN}@proxy:8080"),
+        ("defaults", [{"more": ({"token": TOKEN},)}]),
+        ("solver", {"name": [f"token {TOKEN}"]}),
     ],
 )
 def test_credentials_in_a_specification_are_refused_and_not_repeated(service, name, value):
@@ -186,12 +181,81 @@ def test_credentials_in_a_specification_are_refused_and_not_repeated(service, na
     assert TOKEN not in str(caught.value)
 
 
-def test_a_redirect_does_not_take_the_token_along(service):
-    sampler = annealer(service)
-    within(DEADLINE, lambda: sampler.chip)
-    with CloudService(shape=[2], token=TOKEN) as elsewhere:
-        location = f"{elsewhere.endpoint}problems/"
-        service.fault("submit", "redirect", times=None, location=location)
-        with pytest.raises(AnnealerError, match="status 307"):
-            within(DEADLINE, sampler.sample, random_ising(CouplingGraph.complete(4)), 10)
-        assert elsewhere.requests == []
+CONFIGURED = [
+    {"token": TOKEN},
+    {"defaults": {"token": TOKEN}},
+    {"defaults": {"deep": [{"token": TOKEN}]}},
+    {"more": [["X-Auth-Token", TOKEN]]},
+]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("arguments", CONFIGURED, ids=str)
+def test_a_run_with_credentials_in_its_configuration_writes_nothing(
+    service, tmp_path, monkeypatch, capfd, arguments, is_known
+):
+    if not is_known:
+        monkeypatch.delenv("DWAVE_API_TOKEN")
+    config = config_on(service, tmp_path / "archive")
+    prior = config["model"]["init_args"]["machine"]["init_args"]["prior"]
+    prior["init_args"]["sampler"]["init_args"]["device"]["init_args"].update(arguments)
+    path = write_config(tmp_path, config)
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", str(path)]) == 1
+    path.unlink()
+    told = "".join(capfd.readouterr())
+    assert "credentials come only from D-Wave's own" in told and TOKEN not in told
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_a_token_anywhere_else_in_a_configuration_is_not_written(
+    service, tmp_path, monkeypatch, capfd
+):
+    config = small_config()
+    config["name"] = f"run-{TOKEN}"
+    path = write_config(tmp_path, config)
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", str(path)]) == 1
+    path.unlink()
+    told = "".join(capfd.readouterr())
+    assert "the configuration holds a token" in told and TOKEN not in told
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.slow
+def test_nothing_that_is_left_of_a_run_and_of_its_failures_has_the_token(tmp_path):
+    search = search_everything(tmp_path)
+    assert search.found == [] and search.counts()["token_bytes_found"] == 0
+    assert search.num_files > 40 and search.num_records > 1000 and search.num_frames > 100
+
+
+def test_that_search_finds_what_is_hidden(tmp_path):
+    # The twin.
+    search = TokenSearch(TOKEN)
+
+    namespace = {"Secret": Secret}
+    code = compile(CODE, "/elsewhere/module.py", "exec")
+    exec(code, namespace)
+    with pytest.raises(KeyError) as caught:
+        namespace["fail"](TOKEN)
+    search.error(caught.value)
+    assert any("session.deep.0.er.value" in place for place in search.found)
+    with Captured(search):
+        before = len(search.found)
+        logging.getLogger("anybody").log(1, "%r", {"token": TOKEN})
+        assert len(search.found) > before
+    (tmp_path / "notes").write_text(f"about {TOKEN}")
+    search.files(tmp_path)
+    assert search.found[-1] == "notes" and search.bytes_found == len(TOKEN) * len(search.found)
+
+
+class Secret:
+    def __init__(self, value):
+        self.value = value
+
+
+CODE = """
+def fail(token):
+    session = {"deep": [{"er": Secret(token)}]}
+    return session["none"]
+"""

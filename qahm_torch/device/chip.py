@@ -13,6 +13,7 @@ import networkx as nx
 import torch
 from torch import Tensor
 
+from qahm_torch.device.redaction import quoted, tidied
 from qahm_torch.ising import CouplingGraph
 
 Range = tuple[float, float]
@@ -96,15 +97,15 @@ class Chip:
         ranges = {name: _pair(properties.get(name)) for name in _RANGES}
         ranges["extended_j_range"] = ranges["extended_j_range"] or ranges["j_range"]
         return cls(
-            name=str(properties.get("chip_id") or type(sampler).__name__),
+            name=quoted(properties.get("chip_id") or type(sampler).__name__),
             qubits=_qubits(sampler.nodelist),
             couplers=_couplers(sampler.edgelist),
             graph_id=_graph_id(sampler),
-            topology=lattice.get("type"),
+            topology=None if lattice.get("type") is None else quoted(lattice["type"]),
             shape=tuple(lattice["shape"]) if lattice.get("shape") else None,
             max_anneal_schedule_points=properties.get("max_anneal_schedule_points"),
-            parameters=frozenset(sampler.parameters),
-            timing=properties.get("problem_timing_data"),
+            parameters=frozenset(map(quoted, sampler.parameters)),
+            timing=tidied(properties.get("problem_timing_data")),
             **ranges,
         )
 
@@ -188,5 +189,5 @@ def _couplers(edges: Iterable[Sequence[Any]]) -> Tensor:
 
 def _graph_id(sampler: Any) -> str | None:
     solver = getattr(sampler, "solver", None)
-    known: str | None = getattr(solver, "graph_id", None)
-    return known or sampler.properties.get("graph_id")
+    known = getattr(solver, "graph_id", None) or sampler.properties.get("graph_id")
+    return None if known is None else quoted(known)

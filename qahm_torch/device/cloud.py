@@ -13,6 +13,9 @@ from qahm_torch.device.conversation import Conversation
 from qahm_torch.device.door import Answer, Device, Job, guarded
 from qahm_torch.device.patience import Clock, RetryPolicy
 from qahm_torch.device.protocol import Wiring, encode_problem
+from qahm_torch.device.quiet_logs import hush
+from qahm_torch.device.redaction import remember_config
+from qahm_torch.device.seal import Sealed
 from qahm_torch.device.submission import Submission, find
 from qahm_torch.device.transport import Transport
 
@@ -51,7 +54,10 @@ class CloudDevice(Device):
     grace = 1.0  # for a machine that is busy; the conversation itself keeps to the deadline
 
     def __init__(self, sampler: DWaveSampler, policy: RetryPolicy, is_owner: bool = False):
-        self.sampler = sampler
+        hush()
+        remember_config(sampler.client.config)
+        # It leads to the credentials, and whoever prints the locals of a frame prints devices.
+        self.sampler: Any = Sealed(sampler)
         self.policy = policy
         self.chip = Chip.of(sampler)
         self._is_owner = is_owner

@@ -18,6 +18,7 @@ from qahm_torch.device.errors import (
 )
 from qahm_torch.device.patience import Clock, RetryPolicy
 from qahm_torch.device.protocol import decode_answer
+from qahm_torch.device.redaction import quoted, tidied
 from qahm_torch.device.transport import Transport, Trouble
 
 # How long the service may keep a poll open before it says that nothing has changed.
@@ -76,8 +77,8 @@ class Conversation:
                 strange += 1
                 if strange > self.policy.retries:
                     raise ServiceError(
-                        f"{self.name} says {status.get('status')!r} of problem {problem_id}, "
-                        "which is no status; `recover` may fetch the answer later",
+                        f"{self.name} says {quoted(status.get('status'))!r} of problem "
+                        f"{problem_id}, which is no status; `recover` may fetch the answer later",
                         problem_id,
                     )
                 clock.sleep(self.policy.backoff)
@@ -101,8 +102,8 @@ class Conversation:
 
     def _check_failed(self, status: dict[str, Any]) -> None:
         state, problem_id = status.get("status"), status["id"]
-        reason = status.get("error_message") or "no reason given"
-        if state == "FAILED" and any(word in str(reason).lower() for word in GONE):
+        reason = quoted(status.get("error_message") or "no reason given")
+        if state == "FAILED" and any(word in reason.lower() for word in GONE):
             raise DeviceOfflineError(
                 f"{self.name} went offline: {reason}. Problem {problem_id} was not run; try "
                 "again later",
@@ -138,17 +139,17 @@ class Conversation:
     def _decoded(self, job: Job, message: Any, problem_id: str) -> Answer:
         try:
             if message.get("id", problem_id) != problem_id:
-                raise ValueError(f"it is that of problem {message['id']}")
+                raise ValueError(f"it is that of problem {quoted(message['id'])}")
             _check_label(job, message, problem_id)
             answer = message["answer"]
             parts = decode_answer(answer)
-            info = {"timing": answer.get("timing"), "problem_id": problem_id}
+            info = {"timing": tidied(answer.get("timing")), "problem_id": problem_id}
             return checked_answer(job, problem_id=problem_id, info=info, **parts)  # type: ignore[arg-type]
         except AnswerError:
             raise
         except Exception as error:
             # Whatever a body can be made of: what can be wrong with it is not to be listed.
-            reason = f"{type(error).__name__}: {error}"[:200]
+            reason = quoted(f"{type(error).__name__}: {error}")
         raise AnswerError(
             f"the answer to problem {problem_id} cannot be read ({reason}); `recover` may fetch "
             "it again",
@@ -170,7 +171,7 @@ def _check_label(job: Job, message: dict[str, Any], problem_id: str) -> None:
     label = message.get("label")
     if label is not None and label != job.label:
         raise AnswerError(
-            f"problem {problem_id} has the label {str(label)[:80]!r} instead of {job.label!r}, so "
-            "it is of another job. Nothing of it was used; `recover` may fetch the right one",
+            f"problem {problem_id} has the label {quoted(label, 80)!r} instead of {job.label!r}, "
+            "so it is of another job. Nothing of it was used; `recover` may fetch the right one",
             problem_id,
         )

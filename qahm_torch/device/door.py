@@ -14,6 +14,7 @@ import numpy as np
 from qahm_torch.device.chip import Chip
 from qahm_torch.device.errors import AnnealerError, AnswerError, ServiceError
 from qahm_torch.device.patience import Clock
+from qahm_torch.device.seal import bare, has_met_client
 
 if TYPE_CHECKING:
     import dimod
@@ -60,28 +61,35 @@ class Answer(NamedTuple):
     info: dict[str, Any]
 
 
-def guarded(step: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+def guarded(step: str, may_have_run: bool = True) -> Callable[[Callable[P, T]], Callable[P, T]]:
     r"""Returns a decorator that turns whatever a step raises into errors of annealers.
 
+    Their tracebacks begin at the step: further in, frames hold sessions with their credentials.
+
+    Arguments:
+        step: What is done, for the message.
+        may_have_run: Whether a problem may have run when the step fails in an unknown way.
+
     Raises:
-        ServiceError: For an error that is not ours; the problem may have run.
+        ServiceError: For an error that is not ours.
     """
+    advice = "`recover` may fetch the answer later" if may_have_run else "check the endpoint"
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            problem: BaseException
             try:
                 return function(*args, **kwargs)
-            except AnnealerError:
-                raise
+            except AnnealerError as error:
+                problem = error
             except Exception as error:
-                kind = type(error).__name__
+                message = f"{step}: what the service said led to {type(error).__name__}; {advice}"
+                problem = ServiceError(message, may_have_run=may_have_run)
+            except BaseException as error:  # by the user, or at the end of the process
+                problem = error
             # Outside of the handler: the error may hold a request with its credentials.
-            raise ServiceError(
-                f"{step}: what the service said led to {kind}; `recover` may fetch the answer "
-                "later",
-                may_have_run=True,
-            )
+            raise bare(problem)
 
         return call
 
@@ -133,8 +141,11 @@ class DimodDevice(Device):
         except AnnealerError:
             raise
         except Exception as error:
-            raise AnnealerError(f"{self.chip.name} failed: {_told(error)}") from error
-        return _from_sample_set(answer, job)
+            problem = AnnealerError(f"{self.chip.name} failed: {_told(error)}")
+            cause = None if has_met_client(error) else error
+        else:
+            return _from_sample_set(answer, job)
+        raise problem from cause
 
     def _keywords(self, job: Job) -> dict[str, Any]:
         # A simulated sampler may lack what only machines have; what the user has set is checked

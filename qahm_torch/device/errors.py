@@ -20,12 +20,15 @@ __all__ = [
     "SubmissionUnknownError",
 ]
 
+from qahm_torch.device.redaction import cleaned
+
 
 class AnnealerError(RuntimeError):
     r"""The base of all errors of annealers.
 
-    Messages hold what happened and what can be done. They never hold credentials, and the errors
-    of the client, whose requests carry them, are not kept as causes.
+    Messages hold what happened and what can be done, on one line: what a service has said in them
+    is printable, short and without credentials. The errors of the client, whose requests carry
+    those, are not kept as causes, and the frames in which they were are not in the traceback.
 
     Arguments:
         message: What happened, and what to do.
@@ -38,7 +41,7 @@ class AnnealerError(RuntimeError):
         self, message: str, problem_id: str | None = None, may_have_run: bool | None = None
     ):
         may_have_run = problem_id is not None if may_have_run is None else may_have_run
-        super().__init__(message, problem_id, may_have_run)
+        super().__init__(cleaned(message), problem_id, may_have_run)
         self.problem_id = problem_id
         self.may_have_run = may_have_run
 
@@ -48,6 +51,9 @@ class AnnealerError(RuntimeError):
 
 class AnnealerWarning(UserWarning):
     r"""Something about the device that a user should know; the training goes on."""
+
+    def __init__(self, message: str):
+        super().__init__(cleaned(message))
 
 
 class PlacementError(AnnealerError, ValueError):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 __all__ = ["check_spec", "open_device"]
 
-import re
-from collections.abc import Iterator
 from typing import Any
 
-from qahm_torch.device.door import Device, DimodDevice
+from qahm_torch.device.credentials import refuse_credentials
+from qahm_torch.device.door import Device, DimodDevice, guarded
+from qahm_torch.device.errors import AnnealerError
 from qahm_torch.device.patience import Clock, RetryPolicy, Task
+from qahm_torch.device.quiet_logs import hush
+from qahm_torch.device.seal import bare, has_met_client
 from qahm_torch.trust import class_of
 
-SECRETS = ("token", "client_cert", "client_cert_key", "headers")
 LATE = "the device was not opened within {time}; try again later"
 GRACE = 0.25  # seconds beyond the deadline, to say what happened
-URL_WITH_PASSWORD = re.compile(r"\w+://[^/]*@")
+
+# As early as can be: samplers that are given as they are have logged a lot by then.
+hush()
 
 
 def check_spec(device: Any) -> None:
@@ -60,46 +63,53 @@ def _check_keys(spec: dict[str, Any]) -> None:
             f"device has the keys {', '.join(map(str, spec))}, but it is given as class_path and "
             "init_args"
         )
-    secret = next(_secrets(spec.get("init_args") or {}), None)
-    if secret is not None:
-        raise ValueError(
-            f"the device has {secret!r} in its init_args, but credentials come only from "
-            "D-Wave's own configuration (`dwave config create`) or DWAVE_API_TOKEN"
-        )
-
-
-def _secrets(value: Any, name: str = "") -> Iterator[str]:
-    r"""Yields the names of what holds credentials, at any depth."""
-    if name in SECRETS or (isinstance(value, str) and URL_WITH_PASSWORD.match(value)):
-        yield name
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _secrets(part, str(key))
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _secrets(part, name)
+    refuse_credentials(spec.get("init_args"))
 
 
 def _opened(device: Any, policy: RetryPolicy, clock: Clock, is_anew: bool) -> Device:
+    try:
+        return _found(device, policy, clock, is_anew)
+    except AnnealerError as error:
+        problem = error
+    except Exception as error:
+        if not has_met_client(error):
+            raise
+        # Of a class around the client: only the name, since the text may quote headers.
+        kind = type(error).__name__
+        problem = AnnealerError(f"the device cannot be opened ({kind}); check its init_args")
+    raise bare(problem)
+
+
+def _found(device: Any, policy: RetryPolicy, clock: Clock, is_anew: bool) -> Device:
     is_spec = isinstance(device, dict)
     sampler = _build(device, policy, clock) if is_spec else device
     if not _is_cloud(sampler):
         return DimodDevice(sampler)
+    return _on_cloud(sampler, policy, clock, is_anew and not is_spec, is_spec)
+
+
+@guarded("opening the device", may_have_run=False)
+def _on_cloud(
+    sampler: Any, policy: RetryPolicy, clock: Clock, is_anew: bool, is_owner: bool
+) -> Device:
     from qahm_torch.device.cloud import CloudDevice
     from qahm_torch.device.solvers import renewed
 
-    if is_anew and not is_spec:
-        sampler = renewed(sampler, policy, clock)
-    return CloudDevice(sampler, policy, is_owner=is_spec)
+    sampler = renewed(sampler, policy, clock) if is_anew else sampler
+    return CloudDevice(sampler, policy, is_owner)
 
 
 def _is_cloud(sampler: Any) -> bool:
     # By name first: the client takes a second to import where it is not in use.
-    if not any(c.__name__ == "DWaveSampler" for c in type(sampler).__mro__):
+    if not _speaks_to_cloud(type(sampler)):
         return False
     from dwave.system import DWaveSampler
 
     return isinstance(sampler, DWaveSampler)
+
+
+def _speaks_to_cloud(kind: type) -> bool:
+    return any(c.__name__ == "DWaveSampler" for c in kind.__mro__)
 
 
 def _build(spec: dict[str, Any], policy: RetryPolicy, clock: Clock) -> Any:
@@ -107,7 +117,7 @@ def _build(spec: dict[str, Any], policy: RetryPolicy, clock: Clock) -> Any:
 
     kind = class_of(spec["class_path"], Sampler, "device")
     arguments = dict(spec.get("init_args") or {})
-    if kind.__name__ != "DWaveSampler":
+    if not _speaks_to_cloud(kind):
         return kind(**arguments)
     from qahm_torch.device.solvers import connected
 

@@ -2,15 +2,20 @@ r"""The wire format of the cloud service for problems on a chip, with numpy."""
 
 from __future__ import annotations
 
-__all__ = ["Wiring", "decode_answer", "encode_problem"]
+__all__ = ["Wiring", "decode_answer", "encode_problem", "is_problem_id"]
 
 import base64
+import re
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from qahm_torch.device.door import Job
+from qahm_torch.device.redaction import redacted
+
+# It becomes a part of addresses, of messages and of the archive.
+PROBLEM_ID = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 class Wiring:
@@ -84,6 +89,12 @@ def decode_answer(answer: dict[str, Any]) -> dict[str, np.ndarray | None]:
         "energies": energies,
         "num_occurrences": None if occurrences is None else _numbers(occurrences, "<i4"),
     }
+
+
+def is_problem_id(known: Any) -> TypeGuard[str]:
+    r"""Whether something that a service gives can be the identity of a problem."""
+    is_plain = isinstance(known, str) and PROBLEM_ID.fullmatch(known) is not None
+    return is_plain and redacted(known) == known
 
 
 def _to_text(values: np.ndarray) -> str:

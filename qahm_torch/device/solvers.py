@@ -12,6 +12,7 @@ from typing import Any
 
 from dwave.cloud import events
 
+from qahm_torch.device.discreet import RedirectError, discreet, discreetly
 from qahm_torch.device.errors import (
     AnnealerError,
     CredentialsError,
@@ -21,6 +22,8 @@ from qahm_torch.device.errors import (
 )
 from qahm_torch.device.line import Line, OversizeError
 from qahm_torch.device.patience import Clock, RetryPolicy
+from qahm_torch.device.quiet_logs import hush
+from qahm_torch.device.redaction import remember_config
 from qahm_torch.device.transport import retry_after
 
 # Patience of D-Wave's client while it looks for a solver; its own defaults add up to 10 minutes.
@@ -62,7 +65,7 @@ def connected(
     """
 
     def attempt() -> Any:
-        with _Opening(clock, policy):
+        with discreetly(), _Opening(clock, policy):
             return kind(**{**CLIENT_DEFAULTS, **arguments})
 
     return _persist(attempt, name, policy, clock)
@@ -97,6 +100,7 @@ def renewed(sampler: Any, policy: RetryPolicy, clock: Clock) -> Any:
 def _persist(attempt: Callable[[], Any], name: str, policy: RetryPolicy, clock: Clock) -> Any:
     r"""Returns what an attempt does, which is made again while its failure may pass."""
     tries = 0
+    hush()
     while True:
         try:
             return attempt()
@@ -157,6 +161,11 @@ def _on_new_client(event: str, obj: Any, exception: object = None, **_: Any) -> 
         opening.take(obj)
 
 
+def _on_client_to_be(event: str, args: Any, **_: Any) -> None:
+    remember_config(args.get("kwargs") or {})
+
+
+events.add_handler("before_client_init", _on_client_to_be)
 # The client tells of each that is made, and there is no other way to one that finds no solver.
 events.add_handler("after_client_init", _on_new_client)
 
@@ -164,7 +173,7 @@ events.add_handler("after_client_init", _on_new_client)
 @contextlib.contextmanager
 def _on_line(client: Any, clock: Clock, policy: RetryPolicy) -> Iterator[None]:
     r"""Lets a client look for solvers on a line."""
-    session = client.solvers_session.session
+    session = discreet(client.solvers_session.session)
     before = dict(session.adapters)
     silence = client.config.request_timeout
     timeout = silence if isinstance(silence, (int, float)) else policy.request_timeout
@@ -206,6 +215,8 @@ def _explained(error: Exception, name: str) -> AnnealerError:
             f"{name}: {error}; put the credentials into D-Wave's own configuration with "
             "`dwave config create`, or DWAVE_API_TOKEN into the environment"
         )
+    if isinstance(error, RedirectError):
+        return ServiceError(f"{name}: {error}")
     if isinstance(error, OversizeError):
         return ServiceError(f"{name}: {error}; check the endpoint")
     if isinstance(error, exceptions.SolverNotFoundError):

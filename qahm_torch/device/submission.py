@@ -15,6 +15,8 @@ from qahm_torch.device.errors import (
     SubmissionUnknownError,
 )
 from qahm_torch.device.patience import Clock, RetryPolicy
+from qahm_torch.device.protocol import is_problem_id
+from qahm_torch.device.redaction import quoted
 from qahm_torch.device.transport import Transport, Trouble
 
 # Between looks, for services that answer at once; it doubles from the first to the second.
@@ -118,12 +120,12 @@ class Submission:
         if isinstance(status, dict) and "error_code" in status:
             if status["error_code"] == TOO_MANY:
                 raise Trouble("too many problems (429)", TOO_MANY)
+            reason, code = quoted(status.get("error_msg")), quoted(status["error_code"], 20)
             raise RejectedError(
-                f"{self.name} refused the problem: {status.get('error_msg')} "
-                f"({status['error_code']}). It was not run; change the settings or the model, or "
-                "open the device anew if its qubits have changed"
+                f"{self.name} refused the problem: {reason} ({code}). It was not run; change the "
+                "settings or the model, or open the device anew if its qubits have changed"
             )
-        if not isinstance(status, dict) or not isinstance(status.get("id"), str):
+        if not isinstance(status, dict) or not is_problem_id(status.get("id")):
             raise Trouble("its answer to the submission has no problem id")
         return status
 
@@ -168,7 +170,7 @@ def find(transport: Transport, label: str, clock: Clock) -> str | None:
     body = transport.persist("GET", "problems/", "problems", clock, params={"label": label})
     # A service that does not know the filter would list other problems as well.
     found = [p.get("id") for p in body if isinstance(p, dict) and p.get("label") == label]
-    return next((known for known in found if isinstance(known, str)), None)
+    return next((known for known in found if is_problem_id(known)), None)
 
 
 def _is_refused(trouble: Trouble) -> bool:

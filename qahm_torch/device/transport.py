@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qahm_torch.device.errors import CredentialsError, RejectedError, ServiceError
 from qahm_torch.device.patience import Clock, RetryPolicy
+from qahm_torch.device.quiet_logs import hush
 
 if TYPE_CHECKING:
     import requests
@@ -34,6 +35,7 @@ class Trouble(Exception):  # noqa: N818
         wait: float | None = None,
         is_told: bool = False,
         is_flood: bool = False,
+        is_elsewhere: bool = False,
     ):
         super().__init__(what)
         self.status = status  # of the answer, if there was one
@@ -41,6 +43,7 @@ class Trouble(Exception):  # noqa: N818
         self.wait = wait  # seconds, where the service asks for patience
         self.is_told = is_told  # whether the status is in the body, too, in the service's own form
         self.is_flood = is_flood  # whether there was more than can be an answer
+        self.is_elsewhere = is_elsewhere  # whether the service sends to another host
 
 
 class Transport:
@@ -100,9 +103,9 @@ class Transport:
                 trouble = error
             why = f"{trouble}, and there was no answer"
             # A problem that has been accepted is worth all the time there is.
-            is_lasting = problem_id is None or trouble.status == 404 or trouble.is_flood
+            is_known = problem_id is None or trouble.is_flood or trouble.is_elsewhere
+            is_lasting = is_known or trouble.status == 404
             if attempt >= self.policy.retries and is_lasting:
-                is_known = problem_id is None or trouble.is_flood
                 known = "" if is_known else f", it does not know problem {problem_id}"
                 message = f"{self.name}: {trouble}{known}; try again later"
                 raise ServiceError(message, problem_id)
@@ -146,6 +149,7 @@ class Transport:
         import requests
         import urllib3
 
+        from qahm_torch.device.discreet import RedirectError
         from qahm_torch.device.line import OversizeError
 
         session, line = self._connected(clock)
@@ -155,12 +159,14 @@ class Transport:
         line.clock, line.timeout = clock, self.policy.request_timeout + patience
         line.limit = max(line.timeout, body_time)
         try:
-            # No redirects: the token would go along to wherever they lead.
+            # No redirects, wherever they lead: nothing is to be submitted twice.
             response = session.request(method, path, allow_redirects=False, **content)
             status, headers, body = response.status_code, response.headers, response.content
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             is_flood = isinstance(error, OversizeError)
             trouble = Trouble(_cause(error), left=line.has_sent, is_flood=is_flood)
+        except RedirectError as error:
+            trouble = Trouble(str(error), is_elsewhere=True)
         else:
             return self._judged(method, status, body, headers, problem_id)
         self.hang_up()
@@ -196,11 +202,13 @@ class Transport:
         raise reason
 
     def _connected(self, clock: Clock) -> tuple[requests.Session, Line]:
+        from qahm_torch.device.discreet import discreet
         from qahm_torch.device.line import Line
 
         session = self._session
         if session is None:
-            session = self.sampler.client.create_session()
+            hush()
+            session = discreet(self.sampler.client.create_session())
             new = Line(clock, self.policy.request_timeout, self.max_bytes)
             for scheme in ("http://", "https://"):
                 session.mount(scheme, new)

@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.utilities import rank_zero_only
 
+from qahm_torch.device.credentials import refuse_configured
 from qahm_torch.nn import Fitting, load_fitting
 from qahm_torch.training.checkpoints import (
     CONFIG_KEY,
@@ -30,7 +31,14 @@ class RunConfig(SaveConfigCallback):
 
     A checkpoint then says how to build the model that it holds. The text has what the YAML files
     and the command line said, never objects.
+
+    Raises:
+        ValueError: If the configuration holds a token, or credentials of a sampler of D-Wave's.
     """
+
+    def __init__(self, parser: Any, config: Any, *args: Any, **kwargs: Any):
+        refuse_configured(config.as_dict())
+        super().__init__(parser, config, *args, **kwargs)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

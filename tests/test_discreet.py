@@ -89,7 +89,7 @@ def test_a_redirect_of_the_look_up_of_regions_is_refused(services):
     asked = []
 
     class Regions(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             asked.append(self.path)
             self.send_response(302)
             self.send_header("Location", f"{elsewhere.endpoint}problems/")

@@ -4,13 +4,14 @@ import logging
 import pickle
 import traceback
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 from cloud_service import CloudService, scrub_environment, within
 from fault_runs import native_model
 from models import random_ising
-from small_runs import fit, small_config, write_config
+from small_runs import fit, qahm, small_config, write_config
 from token_search import (
     Captured,
     TokenSearch,
@@ -27,7 +28,6 @@ from qahm_torch import (
     RetryPolicy,
 )
 from qahm_torch.annealer import AnswerArchive
-from qahm_torch.cli import main
 from qahm_torch.training import MaximumLikelihood, load_run
 
 TOKEN = "MARKED-7f3a-credential-91"
@@ -201,8 +201,8 @@ def test_a_run_with_credentials_in_its_configuration_writes_nothing(
     prior["init_args"]["sampler"]["init_args"]["device"]["init_args"].update(arguments)
     path = write_config(tmp_path, config)
     monkeypatch.chdir(tmp_path)
-    assert main(["fit", "--config", str(path)]) == 1
-    path.unlink()
+    assert qahm("fit", "--config", path) == 1
+    Path(path).unlink()
     told = "".join(capfd.readouterr())
     assert "credentials come only from D-Wave's own" in told and TOKEN not in told
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
@@ -215,8 +215,8 @@ def test_a_token_anywhere_else_in_a_configuration_is_not_written(
     config["name"] = f"run-{TOKEN}"
     path = write_config(tmp_path, config)
     monkeypatch.chdir(tmp_path)
-    assert main(["fit", "--config", str(path)]) == 1
-    path.unlink()
+    assert qahm("fit", "--config", path) == 1
+    Path(path).unlink()
     told = "".join(capfd.readouterr())
     assert "the configuration holds a token" in told and TOKEN not in told
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

@@ -1,5 +1,6 @@
 r"""No request goes to another host than that of the service, at whatever step it is sent there."""
 
+import io
 import threading
 import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -113,7 +114,7 @@ def test_a_redirect_of_the_look_up_of_regions_is_refused(services):
 
 def answer(url, location, code=302):
     response = requests.Response()
-    response.url, response.status_code = url, code
+    response.url, response.status_code, response.raw = url, code, io.BytesIO()
     response.headers["Location"] = location
     return response
 

@@ -70,6 +70,7 @@ def _target(session: Any, response: requests.Response) -> str | None:
         return None
     here, there = response.url, urljoin(response.url, location)
     if session.should_strip_auth(here, there) or parse_url(here).host != parse_url(there).host:
+        response.close()
         raise RedirectError(
             f"{_host(here)} redirects to {_host(there)} (status {response.status_code}), which is "
             "not followed, since the credentials would go along; if that is the service, make it "

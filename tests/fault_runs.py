@@ -150,6 +150,9 @@ def observe(case: Case, folder: Path) -> Observation:
                 within(DEADLINE, sampler.recover)
         admitted = [p for p in service.problems.values() if p.billed][case.orphans :]
         kept, num_wrong_archived = _kept(folder / "archive", service)
+        if isinstance(sampler.device, DWaveSampler):
+            # Its threads would add up over thousands of cases.
+            sampler.device.client.close(wait=False)
         return Observation(
             samples,
             error,

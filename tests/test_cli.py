@@ -186,6 +186,7 @@ def test_shipped_configs_parse(path, tmp_path, capsys, monkeypatch):
         "chip_": "mnist16_annealer.yaml",
         "belief_net_": "belief_net.yaml",
         "mnist28_causal_": "mnist28_causal.yaml",
+        "mnist28_bits_": "mnist28_bits.yaml",
     }
     found = [whole for prefix, whole in wholes.items() if path.name.startswith(prefix)]
     whole = CONFIGS / found[0] if found else path

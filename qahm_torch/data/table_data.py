@@ -41,7 +41,7 @@ class TableData(MixedTable):
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     path = Path(folder) / "people.csv"
-        ...     _ = path.write_text("group,height,smokes\nA,1.62,no\nB,1.8,yes\nA,,no\n")
+        ...     _ = path.write_text("group,height,smokes\nA,1.62,no\nB,1.8,yes\nA,1.75,\nA,,no\n")
         ...     data = TableData(path, class_column="group")
         >>> [(column.name, column.kind) for column in data.columns]
         [('height', 'continuous'), ('smokes', 'binary'), ('group', 'categorical')]

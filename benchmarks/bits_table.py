@@ -49,5 +49,7 @@ def _row_of_bits(path: Path) -> str:
 
 def _configs_of(name: str) -> list[str]:
     r"""Returns the configuration of a run, behind the one that it is added to, if it is so."""
-    control = "mnist28_causal"
-    return [control, name] if name.startswith(f"{control}_") else [name]
+    wholes = [
+        whole for whole in ("mnist28_bits", "mnist28_causal") if name.startswith(f"{whole}_")
+    ]
+    return [*wholes, name]

@@ -148,7 +148,8 @@ def train(told: dict[str, Any], updates: int) -> dict[str, Any]:
         DWaveSampler(**told["options"]), beta=1.0, policy=policy, archive=told["archive"]
     )
     layer = qt.QuantumPriorLayer(native_model(sampler.chip).graph, num_samples=READS)
-    optimizer = torch.optim.Adam(layer.parameters(), lr=0.01)
+    # The decay keeps couplings within the range of the device, so that all updates reach it.
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.01, weight_decay=1.0)
     negative: torch.Tensor | None = None
     outcomes: Counter[str] = Counter()
     readings, late = [], 0.0
@@ -161,7 +162,6 @@ def train(told: dict[str, Any], updates: int) -> dict[str, Any]:
             outcomes[type(error).__name__] += 1
         late = max(late, time.monotonic() - start)
         if negative is not None:
-            # New coins each time: the couplings stay within the range of the device.
             data = torch.randint(2, (64, layer.num_visible)) * 2.0 - 1
             optimizer.zero_grad()
             (-layer.log_prob(data, negative).mean()).backward()

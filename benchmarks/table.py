@@ -46,7 +46,7 @@ def measured() -> str:
 
 
 def _headlines() -> list[str]:
-    bits, speed, faults = _read("likelihood/mnist28_bits"), _read("speed"), _read("faults")
+    bits, speed, faults = _read("likelihood/mnist28_bits_256"), _read("speed"), _read("faults")
     nats, totals = bits["likelihood"]["nats"], faults["totals"]
     case = speed["cases"]["K60, 1000 chains"]["times_faster_than"]
     peers = [ratio for name, ratio in case.items() if name != "qahm_torch, plain torch"]

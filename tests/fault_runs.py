@@ -151,8 +151,10 @@ def observe(case: Case, folder: Path) -> Observation:
         admitted = [p for p in service.problems.values() if p.billed][case.orphans :]
         kept, num_wrong_archived = _kept(folder / "archive", service)
         if isinstance(sampler.device, DWaveSampler):
-            # Its threads would add up over thousands of cases.
-            sampler.device.client.close(wait=False)
+            # Its threads would add up over thousands of cases. Where some of them are dead, it
+            # waits for them without end.
+            with contextlib.suppress(TimeoutError):
+                within(1.0, sampler.device.client.close, wait=False)
         return Observation(
             samples,
             error,

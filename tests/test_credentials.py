@@ -141,6 +141,9 @@ def test_errors_have_no_token_in_them(service, tmp_path, caplog, step, kind, det
     with pytest.raises(AnnealerError) as caught:
         within(DEADLINE, sampler.sample, random_ising(CouplingGraph.complete(4)), 10)
     assert_error_clean(caught.value)
+    search = TokenSearch(TOKEN)
+    search.thing(sampler, "the sampler")
+    assert search.found == [] and search.num_objects > 5
     assert not any(TOKEN in str(vars(record)) + record.getMessage() for record in caplog.records)
     assert secret_places(tmp_path) == []
     assert TOKEN.encode() not in pickle.dumps(list(AnswerArchive(archive)))
@@ -161,6 +164,9 @@ def assert_error_clean(error):
         assert not {"request", "response"} & set(dir(seen))
         seen = seen.__cause__ or seen.__context__
     assert TOKEN not in "".join(traceback.format_exception(error))
+    search = TokenSearch(TOKEN)
+    search.error(error)
+    assert search.found == [] and search.num_frames > 0
 
 
 @pytest.mark.parametrize(

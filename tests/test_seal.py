@@ -4,10 +4,13 @@ import copy
 import pickle
 from types import SimpleNamespace
 
+import dimod
 import pytest
+import requests
+from models import random_ising
 from token_search import TokenSearch
 
-from qahm_torch import AnnealerError, AnnealerSampler
+from qahm_torch import AnnealerError, AnnealerSampler, CouplingGraph
 from qahm_torch.device.seal import Sealed, bare, has_met_client
 from qahm_torch.samplers import GibbsSampler
 
@@ -62,8 +65,6 @@ def test_a_bare_error_leads_nowhere():
 
 
 def test_an_error_of_the_client_is_known_by_its_frames():
-    import requests
-
     with pytest.raises(requests.RequestException) as direct:
         requests.get("nothing://at.all")
     with pytest.raises(AnnealerError) as caused:
@@ -77,8 +78,29 @@ def test_an_error_of_the_client_is_known_by_its_frames():
     assert not has_met_client(ours.value) and not has_met_client(AnnealerError("new"))
 
 
+class SpeakingAtOnce(dimod.Sampler):
+    r"""A sampler of somebody else that speaks to a service, in its own way, when it is made."""
+
+    parameters = properties = {}
+
+    def __init__(self):
+        requests.get("nothing://at.all", headers={"X-Auth-Token": TOKEN})
+
+    def sample(self, bqm, **parameters):
+        raise NotImplementedError
+
+
+def test_a_device_that_speaks_when_it_is_opened_is_left_out_of_errors():
+    with pytest.raises(requests.RequestException) as twin:
+        SpeakingAtOnce()
+    assert places(twin.value)
+    sampler = AnnealerSampler({"class_path": "test_seal.SpeakingAtOnce"})
+    with pytest.raises(AnnealerError, match=r"cannot be opened \(InvalidSchema\)") as raised:
+        _ = sampler.chip
+    assert places(raised.value) == []
+
+
 def test_a_device_that_speaks_to_a_service_by_itself_is_left_out_of_errors(monkeypatch):
-    import requests
     from dwave.system.testing import MockDWaveSampler
 
     class Speaking(MockDWaveSampler):
@@ -90,10 +112,6 @@ def test_a_device_that_speaks_to_a_service_by_itself_is_left_out_of_errors(monke
             raise ValueError("it is broken")
 
     def error_of(kind):
-        from models import random_ising
-
-        from qahm_torch import CouplingGraph
-
         sampler = AnnealerSampler(kind(topology_type="chimera", topology_shape=[2]), beta=2.0)
         with pytest.raises(AnnealerError, match="MockDWaveSampler|failed") as raised:
             sampler.sample(random_ising(CouplingGraph.complete(4)), 10)

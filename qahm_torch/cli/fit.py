@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["QahmCLI", "run"]
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,10 @@ class QahmCLI(LightningCLI):
         self._leftovers: Leftovers | None = None
         self._on_exception = CheckpointOnException()
         try:
-            super().__init__(*args, **kwargs)
+            with warnings.catch_warnings():
+                # A run that goes on has a folder with checkpoints in it.
+                warnings.filterwarnings("ignore", "Checkpoint directory .* is not empty")
+                super().__init__(*args, **kwargs)
         except BaseException:
             self._clear()
             raise

@@ -144,6 +144,7 @@ def test_killed_and_resumed_run_ends_bit_for_bit_as_the_whole_one(kind, whole, k
     assert log_from(resumed, 0) == log
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_chains_and_random_numbers_of_a_checkpoint_matter(whole, killed, tmp_path):
     # The twin of the test above: without them, the resumed run ends elsewhere.
     checkpoint = read_checkpoint(killed / "checkpoints" / "mid-step=20.ckpt")
@@ -155,6 +156,7 @@ def test_chains_and_random_numbers_of_a_checkpoint_matter(whole, killed, tmp_pat
         assert not torch.equal(ends["machine.prior.J"], expected["machine.prior.J"])
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_resuming_from_the_last_batch_of_an_epoch(tmp_path):
     # There Lightning leaves out the validation that came after the checkpoint. With "reweighted"
     # the ends would agree up to rounding only, as the weights have the log Z of that validation.

@@ -27,6 +27,7 @@ from qahm_torch.nn import HelmholtzMachine
 from qahm_torch.nn.newest import step_of
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.samplers import LogZ, estimate_log_z
+from qahm_torch.training.data_check import check_data
 
 
 def run(arguments: list[str]) -> None:
@@ -60,6 +61,7 @@ def run(arguments: list[str]) -> None:
     trained = load_machine(settings)
     trained.data.prepare_data()
     trained.data.setup("test")
+    check_data(trained.data, trained.machine.generator.output, ("val", "test"))
     report = measure(trained, settings)
     output = Path(settings.output or trained.folder / "evaluation.json")
     write_json(output, report)

@@ -14,6 +14,7 @@ from torch import nn
 from qahm_torch.ising import Chains
 from qahm_torch.nn.atomic import atomic_write
 from qahm_torch.nn.construction import built, construction, kind_of
+from qahm_torch.nn.first_look import FirstLook
 from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.nn.newest import newest_checkpoint
 from qahm_torch.nn.packing import check_bits, packed, unpacked
@@ -26,7 +27,7 @@ FORMAT = 1
 Machine = TypeVar("Machine", bound="Portable")
 
 
-class Portable(AtomicLoading):
+class Portable(FirstLook, AtomicLoading):
     r"""A machine that is saved with what it is built of, and loaded in one line.
 
     A file holds the classes and arguments of the machine, its state dict, and the chains of its

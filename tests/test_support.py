@@ -30,6 +30,7 @@ from qahm_torch import (
 from qahm_torch.data import Splits, TensorDataModule
 from qahm_torch.nn.support import check_values
 from qahm_torch.training import MachineModule, MaximumLikelihood
+from qahm_torch.training.data_check import check_data
 
 NAN, INF = float("nan"), float("inf")
 KINDS = {
@@ -181,18 +182,17 @@ def test_what_counts_is_what_becomes_of_rows(tmp_path):
     assert trainer.global_step == 3
 
 
+@pytest.mark.filterwarnings("ignore:The .* does not have many workers")
 def test_a_tensor_in_a_loader_is_looked_at(tmp_path):
     loader = DataLoader(spoiled(0.0), batch_size=5)
-    trainer = quiet_trainer(tmp_path, limit_val_batches=0)
+    trainer = quiet_trainer(tmp_path)
     with pytest.raises(ValueError, match="the training data has 1 value of 48"):
-        trainer.fit(MachineModule(machine_of_spins()), loader)
+        trainer.fit(MachineModule(machine_of_spins()), loader, DataLoader(GOOD))
 
 
 def test_a_look_leaves_the_random_numbers_as_they_were():
     module, data = MachineModule(small_machine()), digits(dequantize=True)
     data.setup()
     before = torch.get_rng_state()
-    from qahm_torch.training.data_check import check_data
-
     check_data(data, module.visible_units, ("train", "val", "test"))
     assert torch.equal(torch.get_rng_state(), before)

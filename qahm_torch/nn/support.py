@@ -131,11 +131,11 @@ def _piece(
     column: int, supports: Sequence[tuple[int, Support]]
 ) -> tuple[int, tuple[int, Support]]:
     first = 0
-    for size, support in supports:
-        if column < first + size:
-            break
-        first += size
-    return first, (size, support)
+    for piece in supports:
+        if column < first + piece[0]:
+            return first, piece
+        first += piece[0]
+    raise IndexError(f"column is {column}, but there are {first}")
 
 
 def _advice(values: Tensor, support: Support) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
-from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 
 from qahm_torch.nn.atomic import atomic_write
@@ -27,8 +26,9 @@ class ContinuedCurves(CSVLogger):
     """
 
     @property
-    @rank_zero_experiment
     def experiment(self) -> Any:
+        if getattr(rank_zero_only, "rank", 0) > 0:
+            return super().experiment
         if self._experiment is None:
             os.makedirs(self.root_dir, exist_ok=True)
             self._experiment = _ContinuedWriter(log_dir=self.log_dir)

@@ -34,7 +34,7 @@ def local_path(path: str | Path) -> Path:
     return Path(path)
 
 
-def read_weights(path: str | Path, kind: str = "checkpoint") -> Any:
+def read_weights(path: str | Path, kind: str = "checkpoint", lazy: bool = False) -> Any:
     r"""Returns the tensors and plain values of a file of torch, on the CPU, and runs nothing.
 
     Whatever the version of torch, the file is read with `weights_only`, and only after a look at
@@ -43,6 +43,7 @@ def read_weights(path: str | Path, kind: str = "checkpoint") -> Any:
     Arguments:
         path: The file.
         kind: What it should be, for the error.
+        lazy: Whether tensors are left on the disk until they are looked at.
 
     Raises:
         OSError: If the file cannot be opened.
@@ -53,7 +54,8 @@ def read_weights(path: str | Path, kind: str = "checkpoint") -> Any:
     with open(local_path(path), "rb") as file:
         try:
             _check_sizes(file)
-            return torch.load(file, map_location="cpu", weights_only=True)
+            source = str(path) if lazy else file
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=lazy)
         # Whatever a file of unknown origin brings about, it is the file that is wrong.
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

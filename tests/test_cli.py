@@ -9,7 +9,7 @@ import yaml
 from small_runs import CONFIGS, fit, qahm, same_weights, small_config, weights_of, write_config
 
 import qahm_torch
-from qahm_torch.training import find_checkpoint, load_run
+from qahm_torch.training import find_checkpoint, load_run, read_checkpoint
 
 PNG = b"\x89PNG"
 
@@ -69,7 +69,8 @@ def test_evaluate_reports_numbers_as_json(fitted, tmp_path, capsys):
     arguments = [*sizes.split(), "--num_test", "50", "--output", str(out)]
     assert qahm("evaluate", str(fitted), *arguments) == 0
     report = json.loads(out.read_text())
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
+    assert told.splitlines()[0] == f"taken: {find_checkpoint(fitted)}"
     assert json.loads(printed[: printed.rindex("}") + 1]) == report
     assert report["version"] == qahm_torch.__version__
     assert report["checkpoint"] == str(find_checkpoint(fitted))
@@ -78,6 +79,7 @@ def test_evaluate_reports_numbers_as_json(fitted, tmp_path, capsys):
         **{"class": "OptDigits", "num_train": 400, "num_val": 50, "num_test": 1347},
     }
     training = report["training"]
+    assert training["updates"] == read_checkpoint(find_checkpoint(fitted))["global_step"] == 8
     assert [v["updates"] for v in training["validation"]] == [4, 8]
     assert 0 < training["validation"][0]["seconds"] < training["validation"][1]["seconds"]
     assert all(v["nats"] < 0 for v in training["validation"])

@@ -122,7 +122,7 @@ def test_one_process_goes_on_from_the_chains_of_two_and_says_so(folder, tmp_path
 
 def fit_on_two(folder, *arguments, callbacks=()):
     r"""Trains by the command line on two devices; returns the process and the run folder."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     config = small_config()
     config["trainer"]["callbacks"] = [*config["trainer"]["callbacks"], *callbacks]
     path = write_config(folder, config)
@@ -149,7 +149,8 @@ def test_the_command_line_trains_on_two_devices_and_resumes_what_was_killed(tmp_
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     last = cut / "checkpoints" / "last.ckpt"
     assert read_checkpoint(last)["global_step"] == 2
-    resumed, again = fit_on_two(tmp_path / "resumed", "--ckpt_path", str(last))
+    resumed, again = fit_on_two(tmp_path / "killed", "--ckpt_path", str(last))
+    assert [path.name for path in again.parent.iterdir()] == ["version_0"]
     assert resumed.returncode == 0, resumed.stderr
     ends = [read_checkpoint(path / "checkpoints" / "last.ckpt") for path in (run, again)]
     for part in ("state_dict", "prior_chains", "optimizer_states", "rng_states"):

@@ -4,6 +4,7 @@ Two configurations name them by class path. Nothing in the package knows of them
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -84,9 +85,12 @@ def test_what_belongs_to_boltzmann_machines_is_logged_for_them_only(config, run)
 
 
 def test_a_run_is_resumed_bit_for_bit(config, run, tmp_path):
-    middle = run / "checkpoints" / MIDDLE
+    own = tmp_path / "runs" / "toy" / run.name
+    shutil.copytree(run, own)
+    middle = own / "checkpoints" / MIDDLE
     assert read_checkpoint(middle)["global_step"] == 10
     again = fit(tmp_path, config[1], "--ckpt_path", str(middle))
+    assert again == own
     ends = [read_checkpoint(path / "checkpoints" / "last.ckpt") for path in (run, again)]
     for part in ("state_dict", "prior_chains", "optimizer_states", "rng_states"):
         assert same(ends[0][part], ends[1][part]), part

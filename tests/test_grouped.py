@@ -13,7 +13,7 @@ from qahm_torch import (
     RelaxedELBO,
     all_states,
 )
-from qahm_torch.nn import units
+from qahm_torch.nn.spin_laws import SpinBernoulli
 
 
 def grouped(**settings):
@@ -131,7 +131,7 @@ def test_hard_spins_are_spins_with_the_gradient_of_relaxed_ones():
     a = torch.linspace(-1, 1, 50).double().requires_grad_()
     slopes = {}
     for hard in (False, True):
-        law = units.SpinBernoulli(a, 0.5, hard)
+        law = SpinBernoulli(a, 0.5, hard)
         draws = law.rsample((200,), torch.Generator().manual_seed(0))
         assert (draws.detach().abs() == 1).all() == hard
         (slopes[hard],) = torch.autograd.grad(draws.sum(), a)
@@ -140,7 +140,7 @@ def test_hard_spins_are_spins_with_the_gradient_of_relaxed_ones():
 
 def test_with_a_temperature_the_log_probability_is_linear_in_between():
     a = torch.tensor([0.7]).double()
-    law, plain = units.SpinBernoulli(a, 0.5), units.SpinBernoulli(a)
+    law, plain = SpinBernoulli(a, 0.5), SpinBernoulli(a)
     up, down = torch.ones(1).double(), -torch.ones(1).double()
     for spin in (up, down):
         torch.testing.assert_close(law.log_prob(spin), plain.log_prob(spin))

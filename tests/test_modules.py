@@ -296,14 +296,15 @@ def test_schedule_is_stepped_per_update_where_that_is_asked_for(tmp_path):
 
 
 def test_schedule_of_a_prior_alone_is_stepped_per_update_too(tmp_path):
-    layer = QuantumPriorLayer(digits().num_visible, num_samples=16)
+    data = BarsAndStripes(3, batch_size=4)
+    layer = QuantumPriorLayer(data.num_visible, num_samples=16)
     module = MaximumLikelihood(
         layer, optimizer=adam(0.01), lr_scheduler=halving, lr_scheduler_interval="step"
     )
     rates = Rates()
     settings = {"max_epochs": 1, "limit_train_batches": 3, "limit_val_batches": 0}
     trainer = quiet_trainer(tmp_path, callbacks=[rates], **settings)
-    trainer.fit(module, digits())
+    trainer.fit(module, data)
     assert rates.rates == [pytest.approx([rate]) for rate in (0.01, 0.005, 0.0025)]
 
 

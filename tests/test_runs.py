@@ -1,4 +1,3 @@
-import os
 import re
 
 import pytest
@@ -49,18 +48,6 @@ def test_a_loaded_run_has_the_weights_the_chains_and_the_data_of_the_run(fitted)
     assert isinstance(run.data, OptDigits) and run.data.num_val == 50
     run.data.setup()
     assert len(run.data.train) == 400
-
-
-def test_newest_checkpoint_of_a_folder_counts(tmp_path):
-    names = ["version_0/checkpoints/b.ckpt", "version_1/checkpoints/a.ckpt", "version_0/last.ckpt"]
-    for age, name in enumerate(names):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-        os.utime(path, (1000 - age, 1000 - age))
-    assert find_checkpoint(tmp_path) == tmp_path / names[0]
-    assert find_checkpoint(tmp_path / "version_1") == tmp_path / names[1]
-    assert find_checkpoint(str(tmp_path / names[2])) == tmp_path / names[2]
 
 
 @pytest.mark.parametrize("load", [find_checkpoint, load_run])

@@ -43,6 +43,8 @@ def machine_of(name):
 def states_of(machine, num=20):
     torch.manual_seed(1)
     visible = 2 * torch.rand(num, machine.generator.widths[-1]).round() - 1
+    visible[:, machine.num_pixels :] = -1
+    visible[:, machine.num_pixels :][:, :1] = 1  # of the first class, if there are classes
     return [visible, *(state[0] for state in machine.infer(visible, 1).states)]
 
 
@@ -74,7 +76,7 @@ def test_recognition_chains_and_samples_come_back(tmp_path):
     machine.save(tmp_path / "machine.pt")
     again = HelmholtzMachine.load(tmp_path / "machine.pt")
     assert torch.equal(again.prior.chains.spins, machine.prior.chains.spins)
-    rows = torch.ones(5, 74)
+    rows = machine.generate(5)
     log_probs = [
         m.log_prob(rows, 3, generator=torch.Generator().manual_seed(0)) for m in (machine, again)
     ]

@@ -5,8 +5,11 @@ from small_runs import digits, quiet_trainer
 
 from qahm_torch import (
     BeliefNetwork,
+    Concatenated,
+    ContinuousSpins,
     GroupedRecognition,
     HelmholtzMachine,
+    OneHot,
     QuantumPriorLayer,
     RelaxedELBO,
 )
@@ -26,9 +29,10 @@ class Watcher(pl.Callback):
 def module_of():
     torch.manual_seed(0)
     visible = digits().num_visible
+    output = Concatenated([ContinuousSpins(64), OneHot(10)])
     machine = HelmholtzMachine(
         GroupedRecognition(visible, 4, num_groups=2, num_hidden=8, temperature=1.0),
-        BeliefNetwork([4, visible]),
+        BeliefNetwork([4, visible], output=output),
         QuantumPriorLayer(4, num_samples=16),
     )
     return MachineModule(machine, RelaxedELBO())

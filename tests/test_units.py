@@ -38,7 +38,7 @@ from qahm_torch import (
     Units,
 )
 from qahm_torch.nn.distributions import draw, unit_log_prob
-from qahm_torch.nn.units import SpinBernoulli, SpinOneHot
+from qahm_torch.nn.spin_laws import SpinBernoulli, SpinOneHot
 
 # One unit of each kind: all of its values, (S, 1), and the weights of their sum or integral.
 

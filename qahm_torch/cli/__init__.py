@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 
 __all__ = ["main"]
@@ -26,7 +27,7 @@ commands:
   reproduce  measure a system of the source paper  qahm reproduce --config seeds
 
 `qahm COMMAND --help` lists the options of a command. A trained machine is named by its run folder,
-of which the newest version counts, or by a checkpoint file.
+of which the highest version that has ended counts, or by a checkpoint file.
 """
 
 COMMANDS = {
@@ -46,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     r"""Runs a command and returns its exit status.
 
     Errors of the user's making are told in one line; with `QAHM_TRACEBACK=1` in the environment,
-    with their traceback.
+    with their traceback. Interrupted from the keyboard the status is 130, and by SIGTERM 143, as
+    shells have it.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -70,7 +72,21 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"qahm: error: {_told(error)}", file=sys.stderr)
         return 1
+    except (KeyboardInterrupt, SystemExit) as error:
+        status = _signal_status(error)
+        if status is None:
+            raise
+        return status
     return 0
+
+
+def _signal_status(error: BaseException) -> int | None:
+    r"""Returns the status of a process that a signal has ended; None if none has."""
+    # Lightning makes an exit of both, and says neither the status nor, of the first, the reason.
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return 128 + signal.SIGTERM if "SIGTERMException" in names else None
 
 
 def _is_users(error: Exception) -> bool:

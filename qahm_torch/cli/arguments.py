@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Trained", "anneal_prior", "load_machine", "parser_of"]
 
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ def parser_of(command: str, description: str) -> ArgumentParser:
     parser.add_argument(
         "run",
         type=str,
-        help="A run folder, of which the newest checkpoint counts, or a checkpoint file.",
+        help="A run folder, of which the highest version that has ended counts, or a checkpoint.",
     )
     parser.add_argument(
         "--trust",
@@ -52,6 +53,8 @@ def load_machine(settings: Any) -> Trained:
     """
     keep_memory()
     run = load_run(settings.run, settings.trust)
+    # Not among the results, which may be read by a program.
+    print(f"taken: {run.checkpoint}", file=sys.stderr)
     if not isinstance(run.module, MachineModule) or not isinstance(run.data, TensorDataModule):
         raise ValueError(
             f"{run.checkpoint} is of {type(run.module).__name__} on {type(run.data).__name__}, "

@@ -13,6 +13,7 @@ import torch
 
 import qahm_torch
 from qahm_torch.cli.arguments import Trained, anneal_prior, load_machine, parser_of
+from qahm_torch.cli.run_times import run_times
 from qahm_torch.evaluation import (
     bits_per_dimension,
     classification_accuracy,
@@ -23,8 +24,10 @@ from qahm_torch.evaluation import (
     write_json,
 )
 from qahm_torch.nn import HelmholtzMachine
+from qahm_torch.nn.newest import step_of
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.samplers import LogZ, estimate_log_z
+from qahm_torch.training.data_check import check_data
 
 
 def run(arguments: list[str]) -> None:
@@ -58,6 +61,7 @@ def run(arguments: list[str]) -> None:
     trained = load_machine(settings)
     trained.data.prepare_data()
     trained.data.setup("test")
+    check_data(trained.data, trained.machine.generator.output, ("val", "test"))
     report = measure(trained, settings)
     output = Path(settings.output or trained.folder / "evaluation.json")
     write_json(output, report)
@@ -74,7 +78,7 @@ def measure(trained: Trained, settings: Any) -> dict[str, Any]:
     report: dict[str, Any] = {
         "version": qahm_torch.__version__,
         "checkpoint": str(trained.checkpoint),
-        "training": _training(trained.folder),
+        "training": run_times(trained.folder, step_of(trained.checkpoint)),
         "data": data.summary(),
         "num_parameters": sum(p.numel() for p in machine.parameters()),
         "num_test": len(noisy),
@@ -129,36 +133,6 @@ def _prior(machine: HelmholtzMachine, log_z: LogZ | None) -> dict[str, Any]:
         "is_boltzmann_machine": True,
         "num_spins": prior.graph.num_spins,
         "log_z": None if log_z is None else log_z._asdict(),
-    }
-
-
-def _training(folder: Path) -> dict[str, Any] | None:
-    r"""Returns the updates and the seconds of a run by its TensorBoard events; None without them.
-
-    The time runs from the first to the last logged update, validation and pictures included; each
-    validation has its own.
-    """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    known = events.Tags()["scalars"]
-    if "train/loss" not in known:
-        return None
-    logged = events.Scalars("train/loss")
-    seconds = logged[-1].wall_time - logged[0].wall_time
-    updates = logged[-1].step - logged[0].step
-    if updates == 0:
-        return None
-    name = "val/log_likelihood"
-    validations = events.Scalars(name) if name in known else []
-    return {
-        "updates": logged[-1].step + 1,
-        "seconds": seconds,
-        "seconds_per_update": seconds / updates,
-        "validation": [
-            {"updates": v.step + 1, "seconds": v.wall_time - logged[0].wall_time, "nats": v.value}
-            for v in validations
-        ],
     }
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 __all__ = ["QahmCLI", "run"]
 
+import sys
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,24 +15,48 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from qahm_torch.cli.configs import with_paths
+from qahm_torch.cli.leftovers import Leftovers
 from qahm_torch.training import (
     CheckpointOnException,
     RunConfig,
+    RunStatus,
+    find_checkpoint,
     freeze,
     keep_memory,
     load_fitting_weights,
     load_weights,
 )
+from qahm_torch.training.atomic_checkpoints import write_atomically
 from qahm_torch.training.checkpoints import secure
+from qahm_torch.training.curves import ContinuedCurves
 from qahm_torch.training.naming import parsing
 from qahm_torch.training.processes import run_folder
+from qahm_torch.training.resuming import GoOn, own_run
 from qahm_torch.trust import local_path
 
 RUNS = "runs"
+# What Lightning understands by itself.
+CHECKPOINT_WORDS = ("last", "best", "hpc", "registry")
 
 
 class QahmCLI(LightningCLI):
-    r"""Lightning's command line, with run folders by name and fine-tuning."""
+    r"""Lightning's command line, with run folders by name and fine-tuning.
+
+    A run that is resumed from a checkpoint in its folder goes on there. A start that fails before
+    the first update leaves the folder as it was.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        self._leftovers: Leftovers | None = None
+        self._on_exception = CheckpointOnException()
+        try:
+            with warnings.catch_warnings():
+                # A run that goes on has a folder with checkpoints in it.
+                warnings.filterwarnings("ignore", "Checkpoint directory .* is not empty")
+                super().__init__(*args, **kwargs)
+        except BaseException:
+            self._clear()
+            raise
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -80,27 +107,61 @@ class QahmCLI(LightningCLI):
             if num_threads < 1:
                 raise ValueError(f"num_threads is {num_threads}, but at least 1 is needed")
             torch.set_num_threads(num_threads)
+        checkpoint = self._get(self.config, "ckpt_path")
+        if checkpoint is not None and checkpoint not in CHECKPOINT_WORDS:
+            _check_is_file(Path(checkpoint))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        run = self._run_to_go_on()
         if self._get(self.config_init, "trainer.logger") is None:
-            # The same folder for both: each would count versions for itself.
-            csv = CSVLogger(RUNS, self._get(self.config_init, "name"), flush_logs_every_n_steps=10)
-            board = TensorBoardLogger(RUNS, csv.name, version=f"version_{csv.version}")
-            kwargs = {**kwargs, "logger": [csv, board]}
+            kwargs = {**kwargs, "logger": self._loggers(run)}
         trainer = super().instantiate_trainer(**kwargs)
+        write_atomically(trainer)
         secure(trainer)
-        trainer.callbacks.append(CheckpointOnException())  # type: ignore[attr-defined]
+        callbacks = [GoOn()] if run is not None else []
+        trainer.callbacks.extend([*callbacks, RunStatus(), self._on_exception])  # type: ignore[attr-defined]
+        folder = run_folder(trainer)
+        if trainer.is_global_zero and folder is not None:
+            self._leftovers = Leftovers(folder)
         return trainer
+
+    def _run_to_go_on(self) -> Path | None:
+        r"""Returns the folder of the run that is resumed, relative to here if it is below."""
+        if self.subcommand != "fit":
+            return None
+        run = own_run(self._get(self.config, "ckpt_path"), self._get(self.config, "name"))
+        # As it was named when the run began, by which Lightning knows its checkpoints again.
+        here = run is not None and run.resolve().parent.parent == Path(RUNS).resolve()
+        return Path(RUNS, run.parent.name, run.name) if run is not None and here else run
+
+    def _loggers(self, run: Path | None) -> list[CSVLogger | TensorBoardLogger]:
+        name = self._get(self.config_init, "name")
+        if run is None:
+            csv = CSVLogger(RUNS, name, flush_logs_every_n_steps=10)
+            # The same folder for both: each would count versions for itself.
+            return [csv, TensorBoardLogger(RUNS, csv.name, version=f"version_{csv.version}")]
+        place = str(run.parent.parent), run.parent.name, run.name
+        csv = ContinuedCurves(*place, flush_logs_every_n_steps=10)
+        return [csv, TensorBoardLogger(*place)]
+
+    def _clear(self) -> None:
+        r"""Removes what a start has left that has learned nothing."""
+        if self._leftovers is not None and not self._on_exception.has_learned(self.trainer):
+            self._leftovers.clear()
 
     def before_fit(self) -> None:
         source = self._get(self.config_init, "finetune")
+        if source is not None:
+            source = find_checkpoint(source)
+            if self.trainer.is_global_zero:
+                print(f"fine-tuning from {source}", file=sys.stderr)
         if self._get(self.config_init, "finetune_partial"):
             self._take_what_fits(source)
         elif source is not None:
             load_weights(self.model, source)
         freeze(self.model, self._get(self.config_init, "freeze"))
 
-    def _take_what_fits(self, source: str | None) -> None:
+    def _take_what_fits(self, source: Path | None) -> None:
         if source is None:
             raise ValueError("finetune_partial is true, but --finetune names no checkpoint or run")
         fitting = load_fitting_weights(self.model, source)
@@ -111,6 +172,15 @@ class QahmCLI(LightningCLI):
         folder = run_folder(self.trainer)
         if self.trainer.is_global_zero and folder is not None:
             print(f"run folder: {folder}")
+
+
+def _check_is_file(checkpoint: Path) -> None:
+    if not checkpoint.is_file():
+        what = "is a folder" if checkpoint.is_dir() else "does not exist"
+        raise FileNotFoundError(
+            f"ckpt_path is {checkpoint}, which {what}, but a run is resumed from a checkpoint "
+            "file, such as runs/NAME/version_N/checkpoints/last.ckpt"
+        )
 
 
 def run(arguments: list[str]) -> None:

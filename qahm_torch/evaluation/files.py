@@ -7,46 +7,14 @@ __all__ = ["atomic_write", "write_json"]
 import json
 import math
 import os
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-
-@contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    r"""Lends a temporary path that becomes `path` once the block has succeeded.
-
-    The temporary path lies in the folder of `path`, which is created where it is missing. A block
-    that raises leaves whatever was at `path` untouched, and no temporary file behind.
-
-    Arguments:
-        path: The file to write or to replace.
-
-    Raises:
-        FileNotFoundError: If the block ends without having written the temporary path.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with atomic_write(Path(folder) / "notes" / "a.txt") as temporary:
-        ...         _ = temporary.write_text("all or nothing")
-        ...     (Path(folder) / "notes" / "a.txt").read_text()
-        'all or nothing'
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A file made by `tempfile` could be read by its owner only, and so would the result.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from qahm_torch.nn.atomic import atomic_write
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:

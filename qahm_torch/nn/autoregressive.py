@@ -20,6 +20,7 @@ from qahm_torch.nn.distributions import (
     has_independent_units,
     unit_log_prob,
 )
+from qahm_torch.nn.support import Support
 from qahm_torch.nn.units import Units, check_positive
 
 
@@ -156,6 +157,10 @@ class Autoregressive(Units):
         self.units = units
         self.context = context
         self.is_density = units.is_density
+
+    @property
+    def supports(self) -> list[tuple[int, Support]]:
+        return self.units.supports
 
     def _distribution(self, activations: Tensor) -> Distribution:
         return AutoregressiveDistribution(self.units, self.context, activations)

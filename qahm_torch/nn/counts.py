@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Poisson
 
 from qahm_torch.nn.distributions import IndependentUnits
+from qahm_torch.nn.support import COUNTS
 from qahm_torch.nn.units import Units
 
 # Of a rate, whose exponential could overflow or vanish.
@@ -23,7 +24,7 @@ class PoissonUnits(Units):
         \lambda_i = e^{a_i}
 
     The activations are the log-rates. One beyond -20 or 20 is taken for that one, and gets no
-    gradient. Values must be integers, which is not checked.
+    gradient.
 
     Arguments:
         num_units: The number of units.
@@ -35,6 +36,8 @@ class PoissonUnits(Units):
         >>> PoissonUnits(2)(torch.zeros(2)).log_prob(torch.tensor([0.0, 2.0]))
         tensor(-2.6931)
     """
+
+    support = COUNTS
 
     def __init__(self, num_units: int) -> None:
         super().__init__(num_units, num_parameters=num_units)

@@ -24,6 +24,7 @@ from qahm_torch.nn.distributions import (
     Shape,
     uniform_like,
 )
+from qahm_torch.nn.support import INTERVAL
 from qahm_torch.nn.units import Units
 
 # Where the two formulas of the Langevin function change places: below, the direct one loses
@@ -184,6 +185,7 @@ class ContinuousSpins(Units):
     """
 
     is_density = True
+    support = INTERVAL
 
     def __init__(self, num_units: int) -> None:
         super().__init__(num_units, num_parameters=num_units)

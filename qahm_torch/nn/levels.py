@@ -24,6 +24,7 @@ from qahm_torch.nn.distributions import (
     Shape,
     logistic_like,
 )
+from qahm_torch.nn.support import Support, grid
 from qahm_torch.nn.units import Units, check_positive
 
 # Of a logistic; a broader one puts all of its mass into the outermost levels anyway.
@@ -253,6 +254,10 @@ class DiscretizedLogistic(Units):
             )
         self.min_log_scale = min_log_scale
 
+    @property
+    def supports(self) -> list[tuple[int, Support]]:
+        return [(self.num_units, grid(self.num_levels))]
+
     def _distribution(self, activations: Tensor) -> Distribution:
         loc, log_scale = activations.chunk(2, dim=-1)
         log_scale = log_scale.clamp(self.min_log_scale, _MAX_LOG_SCALE)
@@ -299,6 +304,10 @@ class OrdinalUnits(Units):
         even = torch.logit(torch.arange(1, num_levels) / num_levels)
         self.first = nn.Parameter(even[0].repeat(num_units))
         self.log_gaps = nn.Parameter(even.diff().log().repeat(num_units, 1))
+
+    @property
+    def supports(self) -> list[tuple[int, Support]]:
+        return [(self.num_units, grid(self.num_levels))]
 
     def _distribution(self, activations: Tensor) -> Distribution:
         first, log_gaps = self.first.to(activations.dtype), self.log_gaps.to(activations.dtype)

@@ -107,7 +107,11 @@ class HelmholtzMachine(Portable):
             states: The states [v, u_1, ..., deepest], each (*, width).
             negative: Samples of the prior to use for its gradient (see `QuantumPriorLayer`).
             observed: Which visible units count, or how much, broadcastable to v; None for all.
+
+        Raises:
+            ValueError: If the first visible states of all are not what the units take.
         """
+        self.look_once(states[0], self.generator.output, observed)
         prior = self.prior.log_prob(states[-1], negative)
         return prior + self.generator.log_prob(states[::-1], observed)
 
@@ -155,7 +159,8 @@ class HelmholtzMachine(Portable):
             raise ValueError(f"num_particles is {num_particles}, but at least 1 is needed")
         chunk = max(1, UNITS_PER_CHUNK // max(1, visible.numel()))
         sizes = [min(chunk, num_particles - k) for k in range(0, num_particles, chunk)]
-        totals = [self._log_sum_weights(visible, size, generator) for size in sizes]
+        weights = (self.log_weights(visible, size, generator=generator) for size in sizes)
+        totals = [log_w.logsumexp(0) for log_w in weights]
         return torch.stack(totals).logsumexp(0) - math.log(num_particles)
 
     @torch.no_grad()
@@ -338,11 +343,6 @@ class HelmholtzMachine(Portable):
     def _like(self) -> Tensor:
         r"""A tensor with the dtype and the device of the machine."""
         return next(self.generator.parameters())
-
-    def _log_sum_weights(
-        self, visible: Tensor, num_particles: int, generator: torch.Generator | None
-    ) -> Tensor:
-        return self.log_weights(visible, num_particles, generator=generator).logsumexp(0)
 
     def _pixel_mask(self) -> Tensor:
         if self.num_classes == 0:

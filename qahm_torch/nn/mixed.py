@@ -14,6 +14,7 @@ from torch.nn.functional import linear
 
 from qahm_torch.nn.distributions import LayerDistribution, Shape, draw, unit_log_prob
 from qahm_torch.nn.missing import flag_missing
+from qahm_torch.nn.support import Support, missing_or
 from qahm_torch.nn.units import Units
 
 
@@ -173,6 +174,11 @@ class MixedUnits(Units):
         self.context = None if num_hidden is None else ColumnContext(columns, num_hidden)
         self.is_sequential = self.context is not None
         self.is_density = any(column.is_density for column in columns)
+
+    @property
+    def supports(self) -> list[tuple[int, Support]]:
+        pieces = [piece for column in self.columns for piece in cast(Units, column).supports]
+        return [(size, missing_or(support)) for size, support in pieces]
 
     def _distribution(self, activations: Tensor) -> Distribution:
         columns = [cast(Units, column) for column in self.columns]

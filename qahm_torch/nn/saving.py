@@ -4,8 +4,6 @@ from __future__ import annotations
 
 __all__ = ["FORMAT", "MACHINE_KEY", "Portable"]
 
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,8 +12,11 @@ import torch
 from torch import nn
 
 from qahm_torch.ising import Chains
+from qahm_torch.nn.atomic import atomic_write
 from qahm_torch.nn.construction import built, construction, kind_of
+from qahm_torch.nn.first_look import FirstLook
 from qahm_torch.nn.loading import AtomicLoading
+from qahm_torch.nn.newest import newest_checkpoint
 from qahm_torch.nn.packing import check_bits, packed, unpacked
 from qahm_torch.pretrained import names, path_of
 from qahm_torch.trust import local_path, read_weights
@@ -26,7 +27,7 @@ FORMAT = 1
 Machine = TypeVar("Machine", bound="Portable")
 
 
-class Portable(AtomicLoading):
+class Portable(FirstLook, AtomicLoading):
     r"""A machine that is saved with what it is built of, and loaded in one line.
 
     A file holds the classes and arguments of the machine, its state dict, and the chains of its
@@ -68,24 +69,18 @@ class Portable(AtomicLoading):
             "dtype": str(_dtype_of(self)).removeprefix("torch."),
             "chains": _chains_of(self),
         }
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
+        with atomic_write(path) as temporary:
             torch.save(content, temporary)
             _compare(_machine_of(_read(temporary), temporary), self)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls: type[Machine], source: str | Path) -> Machine:
         r"""Returns a trained machine, on the CPU and in evaluation mode.
 
         Arguments:
-            source: A file that `save` wrote; a checkpoint, or a run folder of which the newest
-                checkpoint counts; or the name of a machine that comes with the package (see
-                `qahm_torch.pretrained.names`).
+            source: A file that `save` wrote; a checkpoint, or a run folder, of which the last
+                checkpoint of the highest version that has ended counts; or the name of a machine
+                that comes with the package (see `qahm_torch.pretrained.names`).
 
         Raises:
             FileNotFoundError: If it is none of them.
@@ -110,10 +105,7 @@ def _find(source: str | Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        found = sorted(path.rglob("*.ckpt"), key=lambda file: file.stat().st_mtime)
-        if not found:
-            raise FileNotFoundError(f"{path} has no checkpoint (*.ckpt) in it")
-        return found[-1]
+        return newest_checkpoint(path)
     if str(source) in names():
         return path_of(str(source))
     raise FileNotFoundError(

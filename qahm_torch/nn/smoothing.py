@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from qahm_torch.nn.distributions import uniform_like
-from qahm_torch.nn.units import SpinBernoulli
+from qahm_torch.nn.spin_laws import SpinBernoulli
 
 MAX_BETA = 50.0  # beyond it the squares of the hyperbolic sines overflow in single precision
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 __all__ = [
     "Concatenated",
     "OneHot",
-    "SpinBernoulli",
-    "SpinOneHot",
     "Spins",
     "Units",
     "check_positive",
@@ -14,21 +12,15 @@ __all__ = [
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.nn.functional import log_softmax, logsigmoid, softplus
 
-from qahm_torch.nn.distributions import (
-    IndependentUnits,
-    Joint,
-    LayerDistribution,
-    SeededDistribution,
-    Shape,
-    logistic_like,
-    uniform_like,
-)
+from qahm_torch.nn.distributions import IndependentUnits, Joint
+from qahm_torch.nn.spin_laws import SpinBernoulli, SpinOneHot
+from qahm_torch.nn.support import ONE_HOT, REAL, SPIN, Support
 
 
 class Units(nn.Module, ABC):
@@ -39,7 +31,8 @@ class Units(nn.Module, ABC):
 
     Called with activations a of shape (*, num_parameters), it returns a torch distribution with
     batch shape (*) and event shape (num_units,). Draws and log-probabilities have the dtype and
-    the device of the activations. Values broadcast against the batch, and are not checked.
+    the device of the activations. Values broadcast against the batch, and are not checked there
+    (see `support`).
 
     Arguments:
         num_units: The number of units in the layer.
@@ -72,6 +65,9 @@ class Units(nn.Module, ABC):
     is_density: bool = False
     r"""Whether values are continuous, so that their likelihood is a density."""
 
+    support: Support = REAL
+    r"""Which values they take; data are checked once (see `check_values`), draws never."""
+
     def __init__(self, num_units: int, num_parameters: int) -> None:
         super().__init__()
         self.num_units = check_positive("num_units", num_units)
@@ -86,6 +82,11 @@ class Units(nn.Module, ABC):
             )
         return self._distribution(activations)
 
+    @property
+    def supports(self) -> list[tuple[int, Support]]:
+        r"""The number of units of each kind, in their order, and the values that they take."""
+        return [(self.num_units, self.support)]
+
     @abstractmethod
     def _distribution(self, activations: Tensor) -> Distribution:
         r"""Returns the distribution, given activations whose last dimension is right."""
@@ -93,161 +94,6 @@ class Units(nn.Module, ABC):
     def extra_repr(self) -> str:
         r"""Returns what `repr` shows of the settings."""
         return f"num_units={self.num_units}, num_parameters={self.num_parameters}"
-
-
-class SpinBernoulli(SeededDistribution):
-    r"""Single spins of +-1, which is torch's `Bernoulli` in the coding of spins.
-
-    .. math::
-        p(s \mid a) = \frac{e^{a s}}{2 \cosh a} = \sigma(2 a s)
-
-    Between +1 and -1 the log-probability is that of the right-hand side, so the gradient with
-    respect to a relaxed spin is that of this extension, not of the left-hand side.
-
-    Given a temperature, `rsample` draws relaxed spins, of the binary concrete distribution on
-    (-1, 1); their signs have the distribution above, and they tend to their signs as the
-    temperature tends to 0. If they are hard, they are their signs, with the gradient of the
-    relaxed ones (straight-through). The log-probability is then that of the left-hand side, which
-    is linear in between, as the energy of a Boltzmann machine is in each spin. It is not the
-    density of the relaxed draws.
-
-    Arguments:
-        activation: The natural parameters a, of shape (*).
-        temperature: That of the relaxed draws; None for no such draws.
-        hard: Whether the relaxed draws are spins, whose gradient alone is relaxed.
-
-    References:
-        | GumBolt: extending Gumbel trick to Boltzmann priors (Khoshaman & Amin, 2018)
-        | https://arxiv.org/abs/1805.07349
-        | The concrete distribution: a continuous relaxation of discrete random variables
-          (Maddison, Mnih, Teh, 2016)
-        | https://arxiv.org/abs/1611.00712
-
-    Example:
-        >>> SpinBernoulli(torch.tensor([0.0, 1.0])).mean
-        tensor([0.0000, 0.7616])
-    """
-
-    def __init__(
-        self, activation: Tensor, temperature: float | None = None, hard: bool = False
-    ) -> None:
-        self.activation = activation
-        self.temperature = temperature
-        self.hard = hard
-        self.has_rsample = temperature is not None
-        super().__init__(activation.shape)
-
-    @property
-    def mean(self) -> Tensor:
-        return torch.tanh(self.activation)
-
-    @property
-    def variance(self) -> Tensor:
-        return torch.cosh(self.activation).square().reciprocal()
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        if self.temperature is not None:
-            spins = value.to(self.activation.dtype)
-            return self.activation * (spins + 1) - softplus(2 * self.activation)
-        # Doubling the values keeps one multiplication out of the backward pass.
-        return logsigmoid(self.activation * (2 * value.to(self.activation.dtype)))
-
-    def entropy(self) -> Tensor:
-        a = 2 * self.activation
-        return -torch.sigmoid(a) * logsigmoid(a) - torch.sigmoid(-a) * logsigmoid(-a)
-
-    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
-        a = self._spread(self.activation, sample_shape)
-        # Up where u < sigmoid(2a). The sign costs less than a comparison and its conversion, and
-        # that of -0 is negative, so that a draw of sigmoid(2a) itself counts as not below it.
-        below = uniform_like(a, generator).sub_(torch.sigmoid(2 * a)).neg_()
-        return torch.ones_like(below).copysign_(below)
-
-    def rsample(
-        self, sample_shape: Shape = (), generator: torch.Generator | None = None
-    ) -> Tensor:
-        if self.temperature is None:
-            return super().rsample(sample_shape, generator)
-        a = self._spread(self.activation, sample_shape)
-        relaxed = torch.tanh((a + logistic_like(a, generator) / 2) / self.temperature)
-        if not self.hard:
-            return relaxed
-        return relaxed + (torch.ones_like(relaxed).copysign(relaxed) - relaxed).detach()
-
-    def expand(self, batch_shape: Shape, _instance: object = None) -> SpinBernoulli:
-        activation = self.activation.expand(torch.Size(batch_shape))
-        return SpinBernoulli(activation, self.temperature, self.hard)
-
-
-class SpinOneHot(LayerDistribution):
-    r"""One class out of many as spins, which is torch's `OneHotCategorical` in their coding.
-
-    .. math::
-        \log p(s \mid a) = \sum_i \frac{s_i + 1}{2} \log \operatorname{softmax}(a)_i
-
-    The term of a unit is zero unless the unit is +1, so that a sum over some of the units is
-    the log-probability of the class where the class is among them, and zero where it is not. So
-    is the term of a unit that is not known, NaN: a class that is missing does not count.
-
-    Given a temperature, `rsample` draws relaxed classes, 2 x - 1 of the concrete distribution.
-
-    Arguments:
-        logits: The activations a, of shape (*, num_units).
-        temperature: That of the relaxed draws; None for no such draws.
-
-    References:
-        | A* sampling (Maddison, Tarlow, Minka, 2014), for the draw by Gumbel noise
-        | https://arxiv.org/abs/1411.0030
-        | The concrete distribution: a continuous relaxation of discrete random variables
-          (Maddison, Mnih, Teh, 2016)
-        | https://arxiv.org/abs/1611.00712
-
-    Example:
-        >>> SpinOneHot(torch.zeros(3)).mean
-        tensor([-0.3333, -0.3333, -0.3333])
-    """
-
-    def __init__(self, logits: Tensor, temperature: float | None = None) -> None:
-        self.logits = logits
-        self.temperature = temperature
-        self.has_rsample = temperature is not None
-        super().__init__(logits.shape[:-1], logits.shape[-1:])
-
-    @property
-    def mean(self) -> Tensor:
-        return 2 * torch.softmax(self.logits, dim=-1) - 1
-
-    @property
-    def variance(self) -> Tensor:
-        p = torch.softmax(self.logits, dim=-1)
-        return 4 * p * (1 - p)
-
-    def unit_log_prob(self, values: Tensor) -> Tensor:
-        chosen = (values.to(self.logits.dtype) + 1) / 2
-        return chosen.masked_fill(chosen.isnan(), 0.0) * log_softmax(self.logits, dim=-1)
-
-    def entropy(self) -> Tensor:
-        log_p = log_softmax(self.logits, dim=-1)
-        return -(log_p.exp() * log_p).sum(-1)
-
-    def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
-        logits = self._spread(self.logits, sample_shape)
-        # Gumbel-max rather than torch.multinomial, whose check of its input synchronizes a GPU.
-        winner = (logits + _gumbel_like(logits, generator)).argmax(-1, keepdim=True)
-        return torch.full_like(logits, -1.0).scatter_(-1, winner, 1.0)
-
-    def rsample(
-        self, sample_shape: Shape = (), generator: torch.Generator | None = None
-    ) -> Tensor:
-        if self.temperature is None:
-            return super().rsample(sample_shape, generator)
-        logits = self._spread(self.logits, sample_shape)
-        noisy = (logits + _gumbel_like(logits, generator)) / self.temperature
-        return 2 * torch.softmax(noisy, dim=-1) - 1
-
-    def expand(self, batch_shape: Shape, _instance: object = None) -> SpinOneHot:
-        shape = torch.Size(batch_shape) + self.event_shape
-        return SpinOneHot(self.logits.expand(shape), self.temperature)
 
 
 class Spins(Units):
@@ -275,6 +121,8 @@ class Spins(Units):
         >>> spins.mean
         tensor([0.0000, 0.7616])
     """
+
+    support = SPIN
 
     temperature: float | None
 
@@ -312,6 +160,8 @@ class OneHot(Units):
         >>> classes.mean
         tensor([-0.3333, -0.3333, -0.3333])
     """
+
+    support = ONE_HOT
 
     temperature: float | None
 
@@ -372,6 +222,10 @@ class Concatenated(Units):
         self.is_density = any(part.is_density for part in parts)
         self._sizes = [part.num_parameters for part in parts]
 
+    @property
+    def supports(self) -> list[tuple[int, Support]]:
+        return [piece for part in self.parts for piece in cast(Units, part).supports]
+
     def _distribution(self, activations: Tensor) -> Distribution:
         pieces = torch.split(activations, self._sizes, dim=-1)
         return Joint([part(own) for part, own in zip(self.parts, pieces, strict=True)])
@@ -394,7 +248,3 @@ def _check_temperature(temperature: float | None) -> float | None:
 
 def _shown(temperature: float | None) -> str:
     return "" if temperature is None else f", temperature={temperature}"
-
-
-def _gumbel_like(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    return uniform_like(like, generator).log_().neg_().log_().neg_()

@@ -2,10 +2,10 @@ r"""Lightning modules, callbacks and runs; the only room that imports Lightning,
 
 import qahm_torch.data  # noqa: F401  # says in one line what a broken Lightning needs
 from qahm_torch.training.allocator import keep_memory as keep_memory
+from qahm_torch.training.atomic_checkpoints import AtomicCheckpoints as AtomicCheckpoints
 from qahm_torch.training.averaging import AveragedWeights as AveragedWeights
 from qahm_torch.training.callbacks import (
     ChainDiagnostics as ChainDiagnostics,
-    CheckpointOnException as CheckpointOnException,
     LogPartitionMonitor as LogPartitionMonitor,
     TemperatureMonitor as TemperatureMonitor,
 )
@@ -31,3 +31,5 @@ from qahm_torch.training.runs import (
 )
 from qahm_torch.training.sample_grid import SampleGrid as SampleGrid
 from qahm_torch.training.schedules import Scheduled as Scheduled
+from qahm_torch.training.status import RunStatus as RunStatus
+from qahm_torch.training.stopping import CheckpointOnException as CheckpointOnException

@@ -1,10 +1,9 @@
-r"""Callbacks that watch the prior of a training, and save what it has learned."""
+r"""Callbacks that watch the prior of a training."""
 
 from __future__ import annotations
 
 __all__ = [
     "ChainDiagnostics",
-    "CheckpointOnException",
     "LogPartitionMonitor",
     "TemperatureMonitor",
     "chain_traces",
@@ -18,13 +17,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from qahm_torch.evaluation import autocorrelation_time, split_r_hat
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.training.prior_module import PriorModule, boltzmann_of
-from qahm_torch.training.processes import run_folder, save_alone
 
 
 class LogPartitionMonitor(pl.Callback):
@@ -117,23 +115,6 @@ class ChainDiagnostics(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             record(trainer, mixing_of(boltzmann_of(pl_module), self.num_draws))
-
-
-class CheckpointOnException(pl.Callback):
-    r"""Saves `checkpoints/on_exception.ckpt` in the run folder when training stops by an error.
-
-    An interrupt from the keyboard counts as one, so that nothing trained is lost. Of several
-    processes the first one saves what it has, since others may not answer any more.
-    """
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        folder = run_folder(trainer)
-        if folder is not None and trainer.training:
-            path = folder / "checkpoints" / "on_exception.ckpt"
-            save_alone(trainer, path)
-            rank_zero_info(f"saved {path}; resume with --ckpt_path {path}")
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins import CheckpointIO
 
+from qahm_torch.nn.newest import newest_checkpoint
 from qahm_torch.trust import local_path, read_weights
 
 CONFIG_KEY = "qahm_config"
@@ -30,19 +31,23 @@ _OLD_KEY = "prior.layer.h"
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    r"""Returns a checkpoint file: the path itself, or the newest one below a folder.
+    r"""Returns a checkpoint file: the path itself, or the one of a folder that counts.
+
+    Of a folder it is the last checkpoint of the highest version whose training has ended; where
+    none has, of the highest version, with a warning.
 
     Raises:
         FileNotFoundError: If there is none.
+        ValueError: If the folder has runs of several names.
     """
     path = local_path(path)
-    if path.is_file():
-        return path
-    found = sorted(path.rglob("*.ckpt"), key=lambda p: p.stat().st_mtime)
-    if not found:
-        what = "has no checkpoint (*.ckpt) in it" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"{path} {what}; `qahm fit` leaves them in runs/NAME/version_N")
-    return found[-1]
+    if path.is_dir():
+        return newest_checkpoint(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist; `qahm fit` leaves checkpoints in runs/NAME/version_N"
+        )
+    return path
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

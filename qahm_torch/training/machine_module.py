@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qahm_torch.evaluation import classification_accuracy
 from qahm_torch.ising import Samples
-from qahm_torch.nn import HelmholtzMachine, Prior
+from qahm_torch.nn import HelmholtzMachine, Prior, Units
 from qahm_torch.nn.construction import construction
 from qahm_torch.nn.saving import FORMAT, MACHINE_KEY
 from qahm_torch.objectives import Objective, WakeSleep
@@ -91,6 +91,10 @@ class MachineModule(PriorModule):
     @property
     def prior(self) -> Prior:
         return self.machine.prior
+
+    @property
+    def visible_units(self) -> Units:
+        return self.machine.generator.output
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self.negative = self.draw_negative()

@@ -12,7 +12,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from qahm_torch.ising import Samples
-from qahm_torch.nn import Prior
+from qahm_torch.nn import Prior, Spins, Units
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.training.prior_module import Interval, PriorModule, boltzmann_of
 
@@ -75,6 +75,10 @@ class MaximumLikelihood(PriorModule):
     @property
     def prior(self) -> Prior:
         return self.layer
+
+    @property
+    def visible_units(self) -> Units:
+        return Spins(self.layer.num_visible)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         machine = boltzmann_of(self) if self.start == "data" else None

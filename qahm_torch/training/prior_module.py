@@ -18,11 +18,13 @@ from pytorch_lightning.utilities import GradClipAlgorithmType, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from qahm_torch.data import TensorDataModule
 from qahm_torch.ising import Chains, Samples
-from qahm_torch.nn import Prior
+from qahm_torch.nn import Prior, Units
 from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.training.checkpoints import read_checkpoint, refuse_older, secure
+from qahm_torch.training.data_check import check_data, check_loader
 from qahm_torch.training.processes import (
     gathered,
     random_state,
@@ -61,7 +63,9 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
             which is an update.
 
     Raises:
-        ValueError: If the interval is another word.
+        ValueError: If the interval is another word; in training and testing also if the data hold
+            values that the visible units do not take, which each data set is looked through for
+            once.
     """
 
     def __init__(
@@ -178,8 +182,21 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         buffer.seek(0)
         return super().load_from_checkpoint(buffer, *args, **{**kwargs, "weights_only": True})
 
+    @property
+    def visible_units(self) -> Units | None:
+        r"""The visible units, for data to be looked at once; None if none are known."""
+        return None
+
     def on_fit_start(self) -> None:
         seed_process(self.trainer)
+        self._look_at("train", "val")
+
+    def on_validation_start(self) -> None:
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self._look_at("val")
+
+    def on_test_start(self) -> None:
+        self._look_at("test")
 
     def on_validation_epoch_start(self) -> None:
         self._before_validation = random_state(self.device)
@@ -215,6 +232,8 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
     def on_train_start(self) -> None:
         # Here and not on loading: Lightning loads the weights after that, at which the prior
         # forgets its chains, and draws random numbers in between.
+        if self.visible_units is not None:
+            check_loader("train", self.trainer.train_dataloader, self.visible_units)
         if self._resumed is None:
             return
         resumed, self._resumed = self._resumed, None
@@ -238,6 +257,11 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         if prior is not None and stored:
             chains = stored[rank % len(stored)]
             prior.chains = None if chains is None else Chains.from_state_dict(chains)
+
+    def _look_at(self, *parts: str) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, TensorDataModule) and self.visible_units is not None:
+            check_data(data, self.visible_units, parts)
 
     def _is_last_update(self) -> bool:
         trainer = self._trainer

@@ -16,6 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from qahm_torch.device.credentials import refuse_configured
 from qahm_torch.nn import Fitting, load_fitting
+from qahm_torch.nn.newest import run_of
 from qahm_torch.training.checkpoints import (
     CONFIG_KEY,
     find_checkpoint,
@@ -56,8 +57,7 @@ class Run(NamedTuple):
     @property
     def folder(self) -> Path:
         r"""The run folder, which holds metrics.csv, pictures and checkpoints."""
-        parent = self.checkpoint.parent
-        return parent.parent if parent.name == "checkpoints" else parent
+        return run_of(self.checkpoint)
 
 
 def load_run(path: str | Path, trust: Trust = False) -> Run:
@@ -68,7 +68,7 @@ def load_run(path: str | Path, trust: Trust = False) -> Run:
     since to import a module is to run it. Each is built only where its type fits.
 
     Arguments:
-        path: A checkpoint file, or a run folder of which the newest checkpoint counts.
+        path: A checkpoint file, or a folder of which `find_checkpoint` says which one counts.
         trust: Whether all classes that it names may be imported, or the packages whose may.
 
     Raises:

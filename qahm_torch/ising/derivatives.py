@@ -31,10 +31,15 @@ def only_once(gradient: Tensor, like: Tensor, why: str) -> Tensor:
 
 
 class _OnlyOnce(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, like: Tensor, why: str) -> Tensor:
-        ctx.why = why
+    def forward(gradient: Tensor, like: Tensor, why: str) -> Tensor:
         return gradient.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.why = inputs[2]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

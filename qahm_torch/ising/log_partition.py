@@ -39,13 +39,18 @@ def log_partition(
 
 
 class _LogPartition(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(
-        ctx: Any, h: Tensor, J: Tensor, value: Tensor, negative_phase: Callable[[], Moments]
+        h: Tensor, J: Tensor, value: Tensor, negative_phase: Callable[[], Moments]
     ) -> Tensor:
-        ctx.save_for_backward(h, J)
-        ctx.negative_phase = negative_phase
         return value.detach().to(h.dtype).clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        h, J, _, ctx.negative_phase = inputs
+        ctx.save_for_backward(h, J)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

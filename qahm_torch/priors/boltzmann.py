@@ -7,6 +7,7 @@ __all__ = ["BoltzmannPrior"]
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from qahm_torch.ising import (
 )
 from qahm_torch.ising.enumeration import MAX_QUANTUM_SPINS
 from qahm_torch.nn import Prior
+from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.priors.sharing import from_first_process, is_first_process
 from qahm_torch.samplers import (
     ExactSampler,
@@ -38,7 +40,7 @@ from qahm_torch.samplers import (
 INITIAL_COUPLING = 0.2
 
 
-class BoltzmannPrior(Prior):
+class BoltzmannPrior(AtomicLoading, Prior):
     r"""A prior that a Boltzmann machine on a graph stands behind.
 
     Samples are spins of the graph, (*, N); a subclass says how the visible ones lie in them, and
@@ -109,7 +111,17 @@ class BoltzmannPrior(Prior):
         Arguments:
             negative: Samples of the model to use instead of calling the sampler, of shape (S, N).
         """
-        return log_partition(self.h, self.J, self.log_z, lambda: self._negative_moments(negative))
+        negative_phase = partial(self._negative_moments, negative)
+        if torch._C._are_functorch_transforms_active():
+            # Their backward pass runs once `functional_call` has put the parameters back.
+            if negative is None:
+                raise RuntimeError(
+                    "negative is None, but a transform of torch.func must not call the sampler: "
+                    "draw samples before, and pass them as `negative` to log_prob"
+                )
+            samples = self._as_samples(negative)
+            negative_phase = partial(moments, self.graph, samples.spins, samples.weights)
+        return log_partition(self.h, self.J, self.log_z, negative_phase)
 
     def energy(self, spins: Tensor) -> Tensor:
         r"""Returns the classical energies of shape (*) of all spins, of shape (*, N)."""
@@ -342,7 +354,8 @@ class BoltzmannPrior(Prior):
     def _check_spins(self, spins: Tensor) -> None:
         self._check_visible(spins)
         # Reading values stops a compiler and stalls a GPU; there the shape must do.
-        if not torch.compiler.is_compiling() and spins.device.type == "cpu":
+        is_traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+        if not is_traced and spins.device.type == "cpu":
             _check_spin_values(spins)
 
     def __getstate__(self) -> dict[str, Any]:

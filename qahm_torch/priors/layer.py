@@ -92,6 +92,11 @@ class QuantumPriorLayer(BoltzmannPrior):
         persistent: bool = True,
         hidden_sampler: Sampler | None = None,
     ):
+        if torch.get_default_device().type == "meta":
+            raise NotImplementedError(
+                "a layer cannot be built on the meta device, since its graph is read and its "
+                "log Z estimated: build it on the CPU, and then call load_state_dict"
+            )
         graph = CouplingGraph.of(graph_or_n)
         super().__init__(
             graph,

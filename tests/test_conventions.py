@@ -1,0 +1,188 @@
+r"""The layer within PyTorch: each test is a row of docs/conventions.md."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, grad, hessian, vmap
+from torch.nn.utils import parametrize
+
+from qahm_torch import ExactSampler, QuantumPriorLayer, Samples
+from qahm_torch.ising import Ising, all_states, exact_log_partition, exact_log_probs
+
+SPINS = torch.tensor([[1.0, 1, -1, 1], [-1, 1, 1, -1], [1, -1, -1, -1]], dtype=torch.float64)
+
+
+@pytest.fixture
+def layer():
+    torch.manual_seed(0)
+    layer = QuantumPriorLayer(4, sampler=ExactSampler(), num_samples=50).double()
+    with torch.no_grad():
+        layer.h.normal_()
+        layer.J.normal_()
+    layer.estimate_log_z()
+    return layer
+
+
+class Loss(nn.Module):
+    def __init__(self, layer, negative=None):
+        super().__init__()
+        self.layer, self.negative = layer, negative
+
+    def forward(self, spins):
+        return -self.layer.log_prob(spins, self.negative).mean()
+
+
+def exact_negative(layer):
+    model = layer.ising().detach()
+    return Samples(all_states(4), weights=exact_log_probs(model).exp())
+
+
+def enumerated_loss(layer, parameters, spins):
+    model = Ising(layer.graph, *parameters)
+    return model.energy(spins).mean() + exact_log_partition(model)
+
+
+def enumerated_gradient(layer, spins):
+    parameters = [p.detach().clone().requires_grad_() for p in (layer.h, layer.J)]
+    return torch.autograd.grad(enumerated_loss(layer, parameters, spins), parameters)
+
+
+def test_func_grad_is_the_enumerated_gradient(layer):
+    loss = Loss(layer, exact_negative(layer))
+    found = grad(lambda p: functional_call(loss, p, (SPINS,)))(dict(loss.named_parameters()))
+    for name, expected in zip("hJ", enumerated_gradient(layer, SPINS), strict=True):
+        torch.testing.assert_close(found[f"layer.{name}"], expected)
+
+
+def test_per_sample_gradients_are_those_of_each_row(layer):
+    loss = Loss(layer, exact_negative(layer))
+    of_row = grad(lambda p, row: functional_call(loss, p, (row[None],)))
+    found = vmap(of_row, (None, 0))(dict(loss.named_parameters()), SPINS)
+    for k, row in enumerate(SPINS):
+        for name, expected in zip("hJ", enumerated_gradient(layer, row[None]), strict=True):
+            torch.testing.assert_close(found[f"layer.{name}"][k], expected)
+
+
+def test_func_grad_without_samples_is_refused(layer):
+    loss = Loss(layer)
+    with pytest.raises(RuntimeError, match="pass them as `negative`"):
+        grad(lambda p: functional_call(loss, p, (SPINS,)))(dict(loss.named_parameters()))
+
+
+def test_second_derivatives_under_func_are_refused(layer):
+    loss = Loss(layer, exact_negative(layer))
+    parameters = dict(loss.named_parameters())
+    with pytest.raises(RuntimeError):
+        hessian(lambda p: functional_call(loss, p, (SPINS,)))(parameters)
+    first = grad(lambda p: functional_call(loss, p, (SPINS,)))
+    with pytest.raises(RuntimeError, match="second derivative of log Z"):
+        grad(lambda p: first(p)["layer.h"].sum())(parameters)
+
+
+def test_second_derivative_is_the_enumerated_one(layer):
+    loss = Loss(layer, exact_negative(layer))(SPINS)
+    (first,) = torch.autograd.grad(loss, layer.h, create_graph=True)
+    (found,) = torch.autograd.grad(first[0], layer.h)
+    h, J = (p.detach().clone().requires_grad_() for p in (layer.h, layer.J))
+    exact = torch.autograd.functional.hessian(lambda x: enumerated_loss(layer, (x, J), SPINS), h)
+    torch.testing.assert_close(found, exact[0])
+
+
+@pytest.mark.parametrize("method", ["free_energy", "log_prob"])
+def test_compile_of_the_full_graph(layer, method):
+    arguments = (exact_negative(layer),) if method == "log_prob" else ()
+    function = getattr(layer, method)
+    compiled = torch.compile(lambda x: function(x, *arguments), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(SPINS), function(SPINS, *arguments))
+
+
+def test_export_of_the_free_energy(layer):
+    class FreeEnergy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, spins):
+            return self.layer.free_energy(spins)
+
+    exported = torch.export.export(FreeEnergy(), (SPINS,)).module()
+    torch.testing.assert_close(exported(SPINS), layer.free_energy(SPINS))
+
+
+def test_meta_device_is_refused():
+    with pytest.raises(NotImplementedError, match="build it on the CPU"), torch.device("meta"):
+        QuantumPriorLayer(4)
+
+
+def test_partial_state_is_loaded_where_not_strict(layer):
+    missing = layer.load_state_dict({"h": torch.ones(4)}, strict=False).missing_keys
+    assert "J" in missing
+    assert torch.equal(layer.h, torch.ones(4).double())
+
+
+def test_refused_state_leaves_all_as_it_was(layer):
+    before = copy.deepcopy([layer.h, layer.J, layer.log_z])
+    wrong = {**layer.state_dict(), "h": torch.ones(4), "J": torch.ones(3)}
+    with pytest.raises(RuntimeError, match="size mismatch for J"):
+        layer.load_state_dict(wrong)
+    assert all(map(torch.equal, before, [layer.h, layer.J, layer.log_z]))
+
+
+def test_parametrized_couplings_learn(layer):
+    class Halved(nn.Module):
+        def forward(self, x):
+            return x / 2
+
+    parametrize.register_parametrization(layer, "J", Halved())
+    Loss(layer, exact_negative(layer))(SPINS).backward()
+    expected = enumerated_gradient(layer, SPINS)[1] / 2
+    torch.testing.assert_close(layer.parametrizations.J.original.grad, expected)
+
+
+def test_empty_batch(layer):
+    assert layer.free_energy(SPINS[:0]).shape == layer(SPINS[:0]).shape == (0,)
+    assert layer.from_visible(SPINS[:0]).shape == (0, 4)
+    layer(SPINS[:0]).sum().backward()
+    assert not layer.h.grad.any()
+
+
+def test_lbfgs_reaches_the_gradient_zero(layer):
+    def closure():
+        optimizer.zero_grad()
+        loss = Loss(layer, exact_negative(layer))(data)
+        loss.backward()
+        return loss
+
+    data = torch.cat([SPINS, all_states(4)])
+    before = max(g.abs().max() for g in enumerated_gradient(layer, data))
+    optimizer = torch.optim.LBFGS(layer.parameters(), lr=0.5, max_iter=40)
+    optimizer.step(closure)
+    assert max(g.abs().max() for g in enumerated_gradient(layer, data)) < before / 20
+
+
+def test_averaged_model_has_the_right_log_z_once_it_is_estimated(layer):
+    averaged = torch.optim.swa_utils.AveragedModel(layer)
+    with torch.no_grad():
+        layer.h.add_(2)
+    averaged.update_parameters(layer)
+    averaged.module.estimate_log_z()
+    exact = exact_log_partition(averaged.module.ising().detach())
+    torch.testing.assert_close(averaged.module.log_z, exact)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_have_the_same_values(layer, copied):
+    assert torch.equal(copied(layer)(SPINS), layer(SPINS))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_learn_and_are_clipped(layer, dtype):
+    layer.to(dtype)
+    layer(SPINS.to(dtype)).mean().backward()
+    nn.utils.clip_grad_norm_(layer.parameters(), 0.1)
+    norm = nn.utils.parameters_to_vector(p.grad for p in layer.parameters()).double().norm()
+    assert layer.h.grad.dtype == dtype
+    assert norm == pytest.approx(0.1, rel=0.02)

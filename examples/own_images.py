@@ -29,7 +29,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--side", type=int, default=8)
     parser.add_argument("--folder", type=Path, default=Path("patches"))
-    parser.add_argument("--picture", type=Path, default=Path("generated.png"))
     options = parser.parse_args()
     torch.manual_seed(0)
     if not options.folder.exists():
@@ -51,7 +50,7 @@ def main() -> None:
         loss.backward()
         optimizer.step()
     images = machine.generate(36).unflatten(-1, (*data.size, 3)).movedim(-1, 1)
-    save_image((images + 1) / 2, options.picture, nrow=6)
+    save_image((images + 1) / 2, "generated.png", nrow=6)
     score = log_likelihood(machine, data.test, log_z=None, num_particles=20)
     print(f"bits that a value of a test image takes: {bits_per_dimension(score.value, n):.3f}")
 

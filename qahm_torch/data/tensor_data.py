@@ -146,7 +146,8 @@ def _tensor(name: str, values: Any) -> Tensor:
         what = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else "a"
         kind = "" if isinstance(values, np.ndarray) else f" {type(values).__name__}"
         raise TypeError(f"{name} is {what}{kind}, but a tensor or an array of numbers is needed")
-    return values.detach()
+    tensor: Tensor = values.detach()
+    return tensor
 
 
 def _checked_labels(labels: Any, num_rows: int) -> Tensor:

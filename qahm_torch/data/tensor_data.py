@@ -134,7 +134,8 @@ def _unpacked(values: Any, labels: Any) -> tuple[Any, Any]:
             f"{'' if labels is None else ' and there are labels besides'}, but values and, at "
             "most, labels are taken"
         )
-    return values.tensors[0], values.tensors[1] if len(values.tensors) == 2 else labels
+    first, *others = values.tensors
+    return first, others[0] if others else labels
 
 
 def _tensor(name: str, values: Any) -> Tensor:
@@ -146,21 +147,20 @@ def _tensor(name: str, values: Any) -> Tensor:
         what = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else "a"
         kind = "" if isinstance(values, np.ndarray) else f" {type(values).__name__}"
         raise TypeError(f"{name} is {what}{kind}, but a tensor or an array of numbers is needed")
-    tensor: Tensor = values.detach()
-    return tensor
+    return values.detach()
 
 
 def _checked_labels(labels: Any, num_rows: int) -> Tensor:
-    labels = _tensor("labels", labels)
-    if labels.is_floating_point() or labels.dtype == torch.bool:
+    classes = _tensor("labels", labels)
+    if classes.is_floating_point() or classes.dtype == torch.bool:
         raise TypeError(
-            f"labels have dtype {labels.dtype}, but classes are whole numbers: labels.long()"
+            f"labels have dtype {classes.dtype}, but classes are whole numbers: labels.long()"
         )
-    if labels.shape != (num_rows,):
+    if classes.shape != (num_rows,):
         raise ValueError(
-            f"labels have shape {tuple(labels.shape)}, but one for each row has ({num_rows},)"
+            f"labels have shape {tuple(classes.shape)}, but one for each row has ({num_rows},)"
         )
-    return labels
+    return classes
 
 
 def _num_levels(rows: Tensor, told: int | None) -> int | None:

@@ -134,8 +134,8 @@ def _unpacked(values: Any, labels: Any) -> tuple[Any, Any]:
             f"{'' if labels is None else ' and there are labels besides'}, but values and, at "
             "most, labels are taken"
         )
-    first, *others = values.tensors
-    return first, others[0] if others else labels
+    tensors = list(values.tensors)
+    return tensors[0], tensors[1] if len(tensors) == 2 else labels
 
 
 def _tensor(name: str, values: Any) -> Tensor:

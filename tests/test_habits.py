@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("qahm_torch", "benchmarks", "configs", "docs", "notebooks", "tests")
+FOLDERS = ("qahm_torch", "benchmarks", "configs", "docs", "examples", "notebooks", "tests")
 KINDS = {".py", ".md", ".yaml", ".ipynb", ".toml"}
 TEXTS = sorted(f for folder in FOLDERS for f in (ROOT / folder).rglob("*") if f.suffix in KINDS)
 TEXTS += sorted(f for f in ROOT.glob("*") if f.suffix in KINDS)

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset, default_collate
 
 from qahm_torch.data import TensorDataModule
 from qahm_torch.nn import Units
 from qahm_torch.nn.support import check_values
+from qahm_torch.training.batches import as_rows
 
 PARTS = {"train": "the training data", "val": "the validation data", "test": "the test data"}
 _ROWS = 10_000  # at a time, so that a transform takes little memory
@@ -37,14 +39,18 @@ def check_data(data: TensorDataModule, units: Units, parts: Iterable[str]) -> No
             check_values(_named(PARTS[part], data), torch.cat(batches), units.supports)
 
 
-def check_loader(part: str, loader: Any, units: Units) -> None:
-    r"""Raises ValueError if the data set of torch's loader is a tensor that units do not take.
+def check_loader(
+    part: str, loader: Any, units: Units, num_classes: int, dtype: torch.dtype
+) -> None:
+    r"""Raises ValueError if the tensors of torch's loader are none that units take.
 
     What another data set makes of its rows is known of batches only, and not looked at.
     """
-    rows = getattr(loader, "dataset", None)
-    if isinstance(rows, Tensor) and rows.ndim == 2 and rows.shape[-1] == units.num_units:
-        check_values(PARTS[part], rows, units.supports)
+    data = getattr(loader, "dataset", None)
+    if isinstance(data, TensorDataset) and loader.collate_fn is default_collate:
+        data = as_rows(data.tensors, units.supports, num_classes, dtype)
+    if isinstance(data, Tensor) and data.ndim == 2 and data.shape[-1] == units.num_units:
+        check_values(PARTS[part], data, units.supports)
 
 
 def _named(part: str, data: TensorDataModule) -> str:

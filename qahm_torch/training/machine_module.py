@@ -96,17 +96,22 @@ class MachineModule(PriorModule):
     def visible_units(self) -> Units:
         return self.machine.generator.output
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    @property
+    def num_classes(self) -> int:
+        return self.machine.num_classes
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        batch = self.states_of(batch)
         self.negative = self.draw_negative()
         losses = self._losses(batch, self.negative)
         self._log_train(losses)
         return losses["loss"]
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        self._evaluate(batch, "val")
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(self.states_of(batch), "val")
 
-    def test_step(self, batch: Tensor, batch_idx: int) -> None:
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(self.states_of(batch), "test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["MaximumLikelihood"]
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -80,18 +80,19 @@ class MaximumLikelihood(PriorModule):
     def visible_units(self) -> Units:
         return Spins(self.layer.num_visible)
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        batch = self.states_of(batch)
         machine = boltzmann_of(self) if self.start == "data" else None
         self.negative = self.draw_negative() if machine is None else _from_data(machine, batch)
         loss = -self.layer.log_prob(batch, self.negative).mean()
         self._log_train({"loss": loss})
         return loss
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        self._evaluate(batch, "val")
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(self.states_of(batch), "val")
 
-    def test_step(self, batch: Tensor, batch_idx: int) -> None:
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(self.states_of(batch), "test")
 
     def _evaluate(self, batch: Tensor, stage: str) -> None:
         value = self.layer(batch).mean()

@@ -23,6 +23,7 @@ from qahm_torch.ising import Chains, Samples
 from qahm_torch.nn import Prior, Units
 from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.training.batches import as_rows
 from qahm_torch.training.checkpoints import read_checkpoint, refuse_older, secure
 from qahm_torch.training.data_check import check_data, check_loader
 from qahm_torch.training.processes import (
@@ -187,6 +188,16 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         r"""The visible units, for data to be looked at once; None if none are known."""
         return None
 
+    @property
+    def num_classes(self) -> int:
+        r"""The number of class units, which come last among the visible ones."""
+        return 0
+
+    def states_of(self, batch: Any) -> Tensor:
+        r"""Returns the visible states (B, N_visible) that a batch of any loader means."""
+        units, dtype = self.visible_units, next(self.parameters()).dtype
+        return batch if units is None else as_rows(batch, units.supports, self.num_classes, dtype)
+
     def on_fit_start(self) -> None:
         seed_process(self.trainer)
         self._look_at("train", "val")
@@ -233,7 +244,8 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         # Here and not on loading: Lightning loads the weights after that, at which the prior
         # forgets its chains, and draws random numbers in between.
         if self.visible_units is not None:
-            check_loader("train", self.trainer.train_dataloader, self.visible_units)
+            loader, dtype = self.trainer.train_dataloader, next(self.parameters()).dtype
+            check_loader("train", loader, self.visible_units, self.num_classes, dtype)
         if self._resumed is None:
             return
         resumed, self._resumed = self._resumed, None

@@ -20,8 +20,18 @@ class GoOn(pl.Callback):
 
     Rows of metrics.csv of later updates are forgotten, since these are made again. Later
     checkpoints are renamed to `*.ckpt.superseded`, so that none of them counts as the newest, and
-    none is lost. Nothing is touched before the checkpoint has been loaded.
+    none is lost. Nothing is touched before the checkpoint has been loaded. Where the folder goes by
+    another path than when the run began, Lightning is told so.
     """
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        for callback in trainer.checkpoint_callbacks:
+            state = checkpoint.get("callbacks", {}).get(callback.state_key)
+            here = getattr(callback, "dirpath", None)
+            if here is not None and state is not None and state.get("dirpath") is not None:
+                _move(state, str(here))
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -46,6 +56,19 @@ def own_run(checkpoint: Any, name: str) -> Path | None:
         return None
     run = run_of(Path(checkpoint))
     return run if version_of(run) is not None and run.parent.name == name else None
+
+
+def _move(state: dict[str, Any], here: str) -> None:
+    r"""Writes another folder into what a `ModelCheckpoint` remembers of its files."""
+    former, state["dirpath"] = Path(state["dirpath"]), here
+
+    def moved(path: str) -> str:
+        inside = former in Path(path).parents
+        return str(Path(here, Path(path).relative_to(former))) if inside else path
+
+    for name in ("best_model_path", "last_model_path", "kth_best_model_path"):
+        state[name] = moved(state[name])
+    state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
 
 
 def _is_later(file: Path, step: int) -> bool:

@@ -23,6 +23,8 @@ commands:
   evaluate   measure a trained machine, as JSON    qahm evaluate runs/digits
   export     write a file and a card of a machine  qahm export runs/digits
   report     draw a trained machine's figures      qahm report runs/digits
+  runs       list runs and what they reached       qahm runs
+  compare    two runs side by side                 qahm compare runs/a runs/b
   device     what fits on a chip, and what it costs qahm device --num_spins [60]
   reproduce  measure a system of the source paper  qahm reproduce --config seeds
 
@@ -38,6 +40,8 @@ COMMANDS = {
     "evaluate": "evaluate",
     "report": "report",
     "export": "export",
+    "runs": "run_table",
+    "compare": "compare",
     "device": "device",
     "reproduce": "reproduce",
 }

@@ -20,6 +20,8 @@ commands:
   validate   validate a model, as fit takes it     qahm validate --config ... --ckpt_path ...
   test       test a model, as fit takes it         qahm test --config ... --ckpt_path ...
   generate   draw dreams of a trained machine      qahm generate runs/digits --class 7
+  complete   fill in hidden cells of test rows     qahm complete runs/digits
+  classify   tell the classes of rows              qahm classify runs/digits
   evaluate   measure a trained machine, as JSON    qahm evaluate runs/digits
   export     write a file and a card of a machine  qahm export runs/digits
   report     draw a trained machine's figures      qahm report runs/digits
@@ -37,6 +39,8 @@ COMMANDS = {
     "validate": "fit",
     "test": "fit",
     "generate": "generate",
+    "complete": "complete",
+    "classify": "classify",
     "evaluate": "evaluate",
     "report": "report",
     "export": "export",

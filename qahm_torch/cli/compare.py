@@ -73,7 +73,7 @@ def beyond_errors(a: Figure, b: Figure) -> bool | None:
 
 
 def _figures(folder: Path, report: dict[str, Any]) -> dict[str, Figure]:
-    seconds = read_json(folder / STATUS_FILE).get("qpu_seconds")
+    seconds: Any = read_json(folder / STATUS_FILE).get("qpu_seconds")
     figures = [*_all_figures(report), ("seconds of QPU time", Figure(seconds, seconds, seconds))]
     return {name: figure for name, figure in figures if _is_known(figure)}
 
@@ -87,7 +87,7 @@ def _all_figures(report: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for rule, share in (report.get("classification_accuracy") or {}).items():
         stderr = math.sqrt(share * (1 - share) / num_test) if num_test else None
         yield f"accuracy, {rule.replace('_', ' ')}", Figure(share, share, share, stderr)
-    alone = {
+    alone: dict[str, Any] = {
         "evidence bound, nats": (report.get("bound") or {}).get("value"),
         **_named("reconstruction error, ", report.get("reconstruction_mse")),
         **_named("nearest training datum, ", report.get("nearest_training_distance")),

@@ -23,8 +23,9 @@ def machine_of(output=None, recognition=None):
         network, BeliefNetwork([3, 4], output=output), QuantumPriorLayer(3)
     ).double()
     for name, parameter in machine.named_parameters():
-        # Proposals near to uniform, so that few particles are enough.
-        torch.nn.init.normal_(parameter, std=0.1 if "recognition" in name else 1.5)
+        # Proposals near to uniform, so that few particles are enough, and units that go together.
+        std = 0.1 if "recognition" in name else 1.0 if name.endswith("weight") else 0.2
+        torch.nn.init.normal_(parameter, std=std)
     machine.prior.estimate_log_z()
     return machine
 

@@ -43,8 +43,8 @@ def run(arguments: list[str]) -> None:
         "--rule",
         type=str,
         default="classify",
-        help="'classify' weighs what recognition proposes by the model, 'read_out' takes it at its "
-        "word. A table has its own, importance sampling.",
+        help="'classify' weighs what recognition proposes by the model, 'read_out' takes it at "
+        "its word. A table has its own, importance sampling.",
     )
     parser.add_argument(
         "--num_particles", type=int, default=100, help="Importance samples per row."
@@ -84,9 +84,7 @@ def _rows_of(trained: Trained, path: str) -> Tensor:
 def _test_rows(trained: Trained) -> Tensor:
     batches = list(trained.data.test_dataloader())
     if not batches:
-        raise ValueError(
-            f"{type(trained.data).__name__} has no test rows: name a file by --input"
-        )
+        raise ValueError(f"{type(trained.data).__name__} has no test rows: name a file by --input")
     return torch.cat(batches)
 
 

@@ -148,7 +148,7 @@ def _told(error: CompletionError, num_rows: int) -> str:
 def _write(
     output: Path, trained: Trained, rows: Tensor, hidden: Tensor, completion: Completion
 ) -> None:
-    arrays = {"true": rows, "hidden": hidden, "completed": completion.mean}
+    arrays: dict[str, Any] = {"true": rows, "hidden": hidden, "completed": completion.mean}
     if completion.draw is not None:
         arrays["drawn"] = completion.draw
     with atomic_write(output) as temporary, temporary.open("wb") as file:

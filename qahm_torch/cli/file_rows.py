@@ -92,7 +92,7 @@ def _one_hot(label: Cell, num_classes: int, row: int) -> Tensor:
             f"column {LABEL!r} holds {label!r} in row {row + 1}, but classes are 0 to "
             f"{num_classes - 1}"
         )
-    return 2 * (torch.arange(num_classes) == label).float() - 1
+    return torch.tensor([1.0 if k == label else -1.0 for k in range(num_classes)])
 
 
 def _plain(value: Cell) -> Cell | int:

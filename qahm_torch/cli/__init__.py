@@ -20,9 +20,13 @@ commands:
   validate   validate a model, as fit takes it     qahm validate --config ... --ckpt_path ...
   test       test a model, as fit takes it         qahm test --config ... --ckpt_path ...
   generate   draw dreams of a trained machine      qahm generate runs/digits --class 7
+  complete   fill in hidden cells of test rows     qahm complete runs/digits
+  classify   tell the classes of rows              qahm classify runs/digits
   evaluate   measure a trained machine, as JSON    qahm evaluate runs/digits
   export     write a file and a card of a machine  qahm export runs/digits
   report     draw a trained machine's figures      qahm report runs/digits
+  runs       list runs and what they reached       qahm runs
+  compare    two runs side by side                 qahm compare runs/a runs/b
   device     what fits on a chip, and what it costs qahm device --num_spins [60]
   reproduce  measure a system of the source paper  qahm reproduce --config seeds
 
@@ -35,9 +39,13 @@ COMMANDS = {
     "validate": "fit",
     "test": "fit",
     "generate": "generate",
+    "complete": "complete",
+    "classify": "classify",
     "evaluate": "evaluate",
     "report": "report",
     "export": "export",
+    "runs": "run_table",
+    "compare": "compare",
     "device": "device",
     "reproduce": "reproduce",
 }

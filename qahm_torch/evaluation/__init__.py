@@ -1,5 +1,11 @@
 r"""Measurements of trained models: likelihoods, chains, neighbors, figures."""
 
+from qahm_torch.evaluation.completion import (
+    Completion as Completion,
+    CompletionError as CompletionError,
+    complete as complete,
+    completion_error as completion_error,
+)
 from qahm_torch.evaluation.conditional_gaussian import ConditionalGaussian as ConditionalGaussian
 from qahm_torch.evaluation.diagnostics import (
     autocorrelation as autocorrelation,

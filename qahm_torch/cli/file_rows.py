@@ -1,0 +1,99 @@
+r"""Rows of a file, as the data set that a machine was trained on would have them."""
+
+from __future__ import annotations
+
+__all__ = ["class_names", "rows_of_file"]
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from qahm_torch.data import TableData, TensorDataModule
+from qahm_torch.data.table_file import Cell, read_table
+
+LABEL = "label"
+
+
+def class_names(data: TensorDataModule) -> list[str]:
+    r"""Returns what the classes of a data set are called: as its table has them, or numbers."""
+    if isinstance(data, TableData):
+        return [str(_plain(name)) for name in data.categories[data.columns[-1].name]]
+    return [str(k) for k in range(data.num_classes)]
+
+
+def rows_of_file(data: TensorDataModule, path: str | Path) -> Tensor:
+    r"""Returns the rows of a file as units of shape (R, num_visible), NaN where not known.
+
+    Of a table the columns go by their names, and that of the classes may be missing. For other
+    data the columns are the features in their order, less one that is named label.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read, or its columns are others.
+    """
+    table, name = read_table(path), Path(path).name
+    if isinstance(data, TableData):
+        return data.encode(_table_values(data, table, name))
+    labels = table.pop(LABEL, None)
+    if len(table) != data.num_features:
+        raise ValueError(
+            f"{name} has {len(table)} columns, but the data have {data.num_features} features"
+        )
+    features = torch.tensor([_numbers(column, cells) for column, cells in table.items()]).T
+    classes = torch.full((len(features), data.num_classes), math.nan)
+    for row, label in enumerate(labels or []):
+        if label is not None:
+            classes[row] = _one_hot(label, data.num_classes, row)
+    return torch.cat([features, classes], -1)
+
+
+def _table_values(data: TableData, table: Mapping[str, Sequence[Cell]], name: str) -> Tensor:
+    r"""Returns the values (R, C) of a table's columns, as `TableData.encode` takes them."""
+    length = len(next(iter(table.values())))
+    values = []
+    for k, column in enumerate(data.columns):
+        is_class = data.num_classes > 0 and k == len(data.columns) - 1
+        if column.name not in table and not is_class:
+            raise ValueError(f"{name} has no column {column.name!r}: it has {[*table]}")
+        cells = table.get(column.name, [None] * length)
+        categories = data.categories.get(column.name)
+        values.append(
+            _numbers(column.name, cells)
+            if categories is None
+            else _codes(column.name, cells, categories)
+        )
+    return torch.tensor(values, dtype=torch.float64).T
+
+
+def _codes(name: str, cells: Sequence[Cell], categories: Sequence[Cell]) -> list[float]:
+    codes = {value: float(k) for k, value in enumerate(categories)}
+    for row, cell in enumerate(cells, 1):
+        if cell is not None and cell not in codes:
+            known = ", ".join(str(_plain(value)) for value in categories)
+            raise ValueError(
+                f"column {name!r} holds {cell!r} in row {row}, but its values are {known}"
+            )
+    return [math.nan if cell is None else codes[cell] for cell in cells]
+
+
+def _numbers(name: str, cells: Sequence[Cell]) -> list[float]:
+    for row, cell in enumerate(cells, 1):
+        if isinstance(cell, str):
+            raise ValueError(f"column {name!r} holds {cell!r} in row {row}, but it is of numbers")
+    return [math.nan if cell is None else float(cell) for cell in cells]
+
+
+def _one_hot(label: Cell, num_classes: int, row: int) -> Tensor:
+    if label not in range(num_classes):
+        raise ValueError(
+            f"column {LABEL!r} holds {label!r} in row {row + 1}, but classes are 0 to "
+            f"{num_classes - 1}"
+        )
+    return torch.tensor([1.0 if k == label else -1.0 for k in range(num_classes)])
+
+
+def _plain(value: Cell) -> Cell | int:
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -78,10 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         if os.environ.get("QAHM_TRACEBACK") or not _is_users(error):
             raise
         print(f"qahm: error: {_told(error)}", file=sys.stderr)
-        if not _is_usage(error):
-            return 1
-        print(f"  `qahm {command} --help` lists the options", file=sys.stderr)
-        return 2
+        return 2 if _is_usage(error) else 1
     except (KeyboardInterrupt, SystemExit) as error:
         status = _signal_status(error)
         if status is None:

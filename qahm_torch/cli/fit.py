@@ -115,7 +115,7 @@ class QahmCLI(LightningCLI):
         num_threads = self._get(self.config, "num_threads")
         if num_threads is not None:
             if num_threads < 1:
-                raise ValueError(f"num_threads is {num_threads}, but at least 1 is needed")
+                raise UsageError(f"num_threads is {num_threads}, but at least 1 is needed")
             torch.set_num_threads(num_threads)
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint is not None and checkpoint not in CHECKPOINT_WORDS:
@@ -231,10 +231,7 @@ def run(arguments: list[str]) -> None:
             auto_configure_optimizers=False,
             # Errors of the parser reach the user through `main`, without the whole configuration;
             # an option that is taken for another one would train another model.
-            parser_kwargs={
-                "exit_on_error": False,
-                **{name: {"allow_abbrev": False} for name in COMMANDS},
-            },
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
             save_config_callback=RunConfig,
             save_config_kwargs={"overwrite": True},
             args=arguments,

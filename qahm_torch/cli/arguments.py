@@ -13,7 +13,6 @@ __all__ = [
 ]
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,7 +79,7 @@ class Parser(ArgumentParser):
         self._check(settings)
         return settings
 
-    def _check(self, settings: Mapping[str, Any]) -> None:
+    def _check(self, settings: Any) -> None:
         for name, least in self._least.items():
             if settings[name] is not None and settings[name] < least:
                 raise UsageError(

@@ -41,7 +41,7 @@ def draw(
     if isinstance(trained, TrainedPrior):
         if label is not None:
             raise ValueError(f"--class is {label}, but a prior alone has no class units")
-        visible = trained.prior.sample(num)
+        visible = prior.to_visible(prior.sample(num))
         return Dreams(visible, visible[:, : trained.data.num_features])
     machine = trained.machine
     if label is None:

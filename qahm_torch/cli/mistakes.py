@@ -12,6 +12,7 @@ import sys
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 _NONE = "<class 'NoneType'>"
 # What a value must be, by the name that the parser has for its type.
@@ -80,10 +81,11 @@ def hint(word: str, words: Iterable[str]) -> str:
 
 def options_of(parser: ArgumentParser) -> list[str]:
     r"""Returns the options of a parser, and those of its commands."""
-    options = set()
+    options: set[str] = set()
     for action in parser._actions:
         options.update(action.option_strings)
-        for inner in (action.choices or {}).values() if _has_parsers(action.choices) else ():
+        choices = action.choices if isinstance(action.choices, dict) else {}
+        for inner in filter(_is_parser, choices.values()):
             options.update(options_of(inner))
     return sorted(options)
 
@@ -149,8 +151,8 @@ def _told_class(name: str, text: str) -> str | None:
     found = _NO_PATH.search(text)
     if found is not None:
         paths = {name: f"{room}.{name}" for room in _ROOMS for name in _names_in(room)}
-        near = closest(found[1], paths)
-        near = "" if near is None else f"; did you mean {paths[near]}?"
+        meant = closest(found[1], paths)
+        near = "" if meant is None else f"; did you mean {paths[meant]}?"
         return f"{name} is {found[1]}, but it takes the path of a class, module.Class{near}"
     return None
 
@@ -180,8 +182,9 @@ def _cleaned(lines: list[str]) -> str:
     return "\n  ".join(line for line in stripped if line and not line.startswith(_NOISE))
 
 
-def _has_parsers(choices: object) -> bool:
-    return isinstance(choices, dict) and all(hasattr(p, "_actions") for p in choices.values())
+def _is_parser(value: object) -> TypeGuard[ArgumentParser]:
+    # Those of jsonargparse are of the same kind, whichever they are.
+    return hasattr(value, "_actions")
 
 
 def _names_in(path: str) -> list[str]:

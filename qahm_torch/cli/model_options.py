@@ -56,7 +56,7 @@ def _specs(name: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         return
     if "class_path" in value:
         yield name, value
-        value, name = value.get("init_args") or {}, f"{name}.init_args"
+        value = value.get("init_args") or {}
     for key, inner in value.items():
         yield from _specs(f"{name}.{key}", inner)
 
@@ -66,14 +66,13 @@ def _help_of(name: str, spec: dict[str, Any]) -> str:
     path = spec["class_path"]
     parser = ArgumentParser(prog=name, add_help=False)
     found = _found(name, path)
-    prefix = f"{name}.init_args"
     if inspect.isclass(found):
-        parser.add_class_arguments(found, prefix, fail_untyped=False)
+        parser.add_class_arguments(found, name, fail_untyped=False)
     else:
-        parser.add_function_arguments(found, prefix, fail_untyped=False)
+        parser.add_function_arguments(found, name, fail_untyped=False)
     given = spec.get("init_args") or {}
     known = {a.dest for a in parser._actions}
-    plain = {f"{prefix}.{k}": v for k, v in given.items() if not isinstance(v, (dict, list))}
+    plain = {f"{name}.{k}": v for k, v in given.items() if not isinstance(v, (dict, list))}
     parser.set_defaults({k: v for k, v in plain.items() if k in known})
     lines = parser.format_help().splitlines()
     # The usage repeats the options.

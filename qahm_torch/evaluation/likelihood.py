@@ -111,10 +111,12 @@ def prior_log_likelihood(
         TypeError: If there is a log Z, and the prior is no Boltzmann machine.
 
     Example:
-        >>> from qahm_torch import QuantumPriorLayer
-        >>> result = prior_log_likelihood(QuantumPriorLayer(4), torch.ones(3, 4), log_z=None)
-        >>> round(result.value, 4) == round(-4 * math.log(2), 4)
-        True
+        >>> from qahm_torch import QuantumPriorLayer, estimate_log_z
+        >>> prior, data = QuantumPriorLayer(4), torch.ones(3, 4)
+        >>> log_z = estimate_log_z(prior.ising().detach())
+        >>> result = prior_log_likelihood(prior, data, log_z=log_z)
+        >>> round(result.value + float(prior.energy(data[0])) + log_z.value, 4)
+        0.0
     """
     own = torch.cat([prior.log_prob(batch) for batch in torch.split(data, batch_size)]).double()
     stored = 0.0 if log_z is None else _stored_log_z(prior)

@@ -55,7 +55,7 @@ def test_a_command_takes_a_name(capsys):
 
 def test_commands_tell_an_unknown_name_in_one_line(capsys):
     for command in ("fit", "validate", "device"):
-        assert qahm(command, "--config", "digit") == 1
+        assert qahm(command, "--config", "digit") == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("qahm: error: config is digit, but ")
 

@@ -126,9 +126,7 @@ def test_updates_are_those_of_the_configuration(ends, updates, tmp_path, capsys)
         (("--device", "qahm_torch.GibbsSampler"), "GibbsSampler"),
         (("--init_args", "{shapes: 3}"), "shapes"),
         (("--init_args", "{token: abc}"), "token"),
-        (("--num_spins", "many"), "num_spins"),
         (("--config", str(CONFIGS / "digits.yaml")), "no prior with a qahm_torch.AnnealerSampler"),
-        (("--config", "none.yaml"), "none.yaml"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_message(arguments, message, capsys):

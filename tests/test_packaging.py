@@ -189,5 +189,5 @@ def test_the_wheel_trains_by_the_name_of_a_configuration(fresh, tmp_path):
     assert answer.returncode == 0, answer.stderr
     assert (tmp_path / "runs" / "digits" / "version_0" / "config.yaml").exists()
     answer = run(fresh, tmp_path, "qahm", "fit", "--config", "digit")
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert "mnist16_annealer" in answer.stderr and "config is digit, but" in answer.stderr

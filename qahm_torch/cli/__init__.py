@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 
+from qahm_torch.cli.mistakes import UsageError, hint, told
+
 __all__ = ["main"]
 
 USAGE = """\
@@ -35,9 +37,9 @@ of which the highest version that has ended counts, or by a checkpoint file.
 """
 
 COMMANDS = {
-    "fit": "fit",
-    "validate": "fit",
-    "test": "fit",
+    "fit": "running",
+    "validate": "running",
+    "test": "running",
     "generate": "generate",
     "complete": "complete",
     "classify": "classify",
@@ -54,9 +56,10 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     r"""Runs a command and returns its exit status.
 
-    Errors of the user's making are told in one line; with `QAHM_TRACEBACK=1` in the environment,
-    with their traceback. Interrupted from the keyboard the status is 130, and by SIGTERM 143, as
-    shells have it.
+    The status is 2 where the command line, or a configuration that it names, is not what the
+    command takes, and 1 for other errors of the user's making. They are told in a sentence; with
+    `QAHM_TRACEBACK=1` in the environment, with their traceback. Interrupted from the keyboard the
+    status is 130, and by SIGTERM 143, as shells have it.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -69,17 +72,21 @@ def main(arguments: list[str] | None = None) -> int:
         print(__version__)
         return 0
     if command not in COMMANDS:
-        print(f"qahm: error: no command {command!r}; there are {', '.join(COMMANDS)}")
+        near = hint(command, [*COMMANDS, "--help", "--version"])
+        print(
+            f"qahm: error: no command {command!r}; there are {', '.join(COMMANDS)}{near}",
+            file=sys.stderr,
+        )
         return 2
     # Only now, because what the commands import takes seconds.
     module = importlib.import_module(f"qahm_torch.cli.{COMMANDS[command]}")
     try:
-        module.run([command, *rest] if COMMANDS[command] == "fit" else rest)
+        module.run([command, *rest] if COMMANDS[command] == "running" else rest)
     except Exception as error:
         if os.environ.get("QAHM_TRACEBACK") or not _is_users(error):
             raise
         print(f"qahm: error: {_told(error)}", file=sys.stderr)
-        return 1
+        return 2 if _is_usage(error) else 1
     except (KeyboardInterrupt, SystemExit) as error:
         status = _signal_status(error)
         if status is None:
@@ -97,15 +104,21 @@ def _signal_status(error: BaseException) -> int | None:
     return 128 + signal.SIGTERM if "SIGTERMException" in names else None
 
 
+def _is_usage(error: Exception) -> bool:
+    return isinstance(error, (UsageError, argparse.ArgumentError))
+
+
 def _is_users(error: Exception) -> bool:
-    # By name, because to import the type takes seconds.
+    # By name, because to import the types takes seconds.
     names = {kind.__name__ for kind in type(error).__mro__}
-    known = (ValueError, OSError, ImportError, argparse.ArgumentError)
-    return isinstance(error, known) or "AnnealerError" in names
+    known = (ValueError, OSError, ImportError, MemoryError, argparse.ArgumentError)
+    others = {"AnnealerError", "MisconfigurationException", "OutOfMemoryError"}
+    return isinstance(error, known) or bool(names & others)
 
 
 def _told(error: Exception) -> str:
-    # The parser repeats the whole configuration, and each type that the value could have had.
-    noise = ("Given value", "Expected a <class 'NoneType'>", "Does not val", "Subtypes", "Errors:")
-    lines = [line.strip(" -") for line in str(error).splitlines()]
-    return "\n  ".join(line for line in lines if line and not line.startswith(noise))
+    if isinstance(error, argparse.ArgumentError):
+        return told(str(error))
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__

@@ -1,21 +1,30 @@
-r"""What the commands on trained machines share: their arguments and the machine."""
+r"""What the commands share: their arguments and the trained model."""
 
 from __future__ import annotations
 
-__all__ = ["Trained", "anneal_prior", "load_machine", "parser_of"]
+__all__ = [
+    "Parser",
+    "Trained",
+    "TrainedPrior",
+    "anneal_prior",
+    "load_machine",
+    "load_model",
+    "parser_of",
+]
 
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from jsonargparse import ArgumentParser
 
-from qahm_torch.data import TensorDataModule
-from qahm_torch.nn import HelmholtzMachine
-from qahm_torch.priors import BoltzmannPrior
-from qahm_torch.samplers import AnnealedSampler
-from qahm_torch.training import MachineModule, keep_memory, load_run
+from qahm_torch.cli.mistakes import UsageError, reading
+from qahm_torch.cli.outputs import check_writable
+
+# What takes seconds is imported where it is used, so that help and errors come at once.
+if TYPE_CHECKING:
+    from qahm_torch.data import TensorDataModule
+    from qahm_torch.nn import HelmholtzMachine, Prior
 
 
 class Trained(NamedTuple):
@@ -27,9 +36,64 @@ class Trained(NamedTuple):
     folder: Path
 
 
-def parser_of(command: str, description: str) -> ArgumentParser:
+class TrainedPrior(NamedTuple):
+    r"""A prior that was trained alone, its data and where it came from."""
+
+    prior: Prior
+    data: TensorDataModule
+    checkpoint: Path
+    folder: Path
+
+
+class Parser(ArgumentParser):
+    r"""A parser that says in a sentence what it does not take.
+
+    Numbers out of range and outputs that cannot be written are found before anything is computed.
+    """
+
+    def __init__(self, **kwargs: Any):
+        # Parsers of classes within are made of this one, with arguments of their own.
+        super().__init__(**{"exit_on_error": False, "allow_abbrev": False, **kwargs})
+        self._least: dict[str, int] = {}
+        self._outputs: dict[str, bool] = {}
+
+    def add_count(self, name: str, default: int | None, least: int, help: str) -> None:
+        r"""Adds an option that is a whole number, `least` or more."""
+        kind: Any = int if default is not None else int | None
+        self.add_argument(f"--{name}", type=kind, default=default, help=help)
+        self._least[name] = least
+
+    def add_output(self, name: str, help: str, is_folder: bool = False) -> None:
+        r"""Adds an option that is a file, or a folder, which is written in the end."""
+        self.add_argument(f"--{name}", type=str | None, default=None, help=help)
+        self._outputs[name] = is_folder
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        r"""Returns the values of all arguments.
+
+        Raises:
+            UsageError: If there is one that is not taken.
+        """
+        with reading(self):
+            settings = super().parse_args(*args, **kwargs)
+        self._check(settings)
+        return settings
+
+    def _check(self, settings: Any) -> None:
+        for name, least in self._least.items():
+            if settings[name] is not None and settings[name] < least:
+                raise UsageError(
+                    f"--{name} is {settings[name]}, but a whole number of at least {least} is "
+                    "needed"
+                )
+        for name, is_folder in self._outputs.items():
+            if settings[name] is not None:
+                check_writable(settings[name], is_folder, f"--{name}")
+
+
+def parser_of(command: str, description: str) -> Parser:
     r"""Returns the parser of a command, with the arguments that all of them have."""
-    parser = ArgumentParser(prog=f"qahm {command}", description=description)
+    parser = Parser(prog=f"qahm {command}", description=description)
     parser.add_argument(
         "run",
         type=str,
@@ -45,23 +109,47 @@ def parser_of(command: str, description: str) -> ArgumentParser:
     return parser
 
 
+def load_model(settings: Any) -> Trained | TrainedPrior:
+    r"""Returns the model of a run and its data, and seeds the random numbers.
+
+    Raises:
+        ValueError: If the run has trained neither a Helmholtz machine nor a prior alone, or not on
+            one of the data modules.
+    """
+    import torch
+
+    from qahm_torch.data import TensorDataModule
+    from qahm_torch.training import MachineModule, MaximumLikelihood, keep_memory, load_run
+
+    keep_memory()
+    run = load_run(settings.run, settings.trust)
+    # Not among the results, which may be read by a program.
+    print(f"taken: {run.checkpoint}", file=sys.stderr)
+    torch.manual_seed(settings.seed)
+    if isinstance(run.data, TensorDataModule):
+        if isinstance(run.module, MachineModule):
+            return Trained(run.module.machine, run.data, run.checkpoint, run.folder)
+        if isinstance(run.module, MaximumLikelihood):
+            return TrainedPrior(run.module.layer, run.data, run.checkpoint, run.folder)
+    raise ValueError(
+        f"{run.checkpoint} is of {type(run.module).__name__} on {type(run.data).__name__}, but "
+        "this command takes a MachineModule or MaximumLikelihood on a TensorDataModule"
+    )
+
+
 def load_machine(settings: Any) -> Trained:
     r"""Returns the machine of a run and its data, and seeds the random numbers.
 
     Raises:
         ValueError: If the run has not trained a Helmholtz machine on one of the data modules.
     """
-    keep_memory()
-    run = load_run(settings.run, settings.trust)
-    # Not among the results, which may be read by a program.
-    print(f"taken: {run.checkpoint}", file=sys.stderr)
-    if not isinstance(run.module, MachineModule) or not isinstance(run.data, TensorDataModule):
+    trained = load_model(settings)
+    if isinstance(trained, TrainedPrior):
         raise ValueError(
-            f"{run.checkpoint} is of {type(run.module).__name__} on {type(run.data).__name__}, "
-            "but this command takes a MachineModule on a TensorDataModule"
+            f"{trained.checkpoint} is of {type(trained.prior).__name__} alone, but this command "
+            "takes a HelmholtzMachine; `qahm evaluate`, `report` and `generate` take both"
         )
-    torch.manual_seed(settings.seed)
-    return Trained(run.module.machine, run.data, run.checkpoint, run.folder)
+    return trained
 
 
 def anneal_prior(machine: HelmholtzMachine, num_temperatures: int) -> None:
@@ -69,5 +157,8 @@ def anneal_prior(machine: HelmholtzMachine, num_temperatures: int) -> None:
 
     Other priors draw their samples by themselves.
     """
+    from qahm_torch.priors import BoltzmannPrior
+    from qahm_torch.samplers import AnnealedSampler
+
     if isinstance(machine.prior, BoltzmannPrior):
         machine.prior.sampler = AnnealedSampler(num_temperatures)

@@ -2,10 +2,15 @@ r"""The configurations that come with the package, by their names."""
 
 from __future__ import annotations
 
-__all__ = ["find_config", "with_paths"]
+__all__ = ["asks_help", "configs_of", "find_config", "read_config", "with_paths"]
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qahm_torch.cli.mistakes import UsageError, hint
 
 OPTIONS = ("--config", "-c")
 
@@ -30,12 +35,39 @@ def find_config(name: str) -> Path:
         return path
     if path.name == name and shipped.is_file():
         return shipped
-    names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-    raise FileNotFoundError(f"config is {name}, but it takes a file, or one of {names}")
+    names = sorted(file.stem for file in folder.glob("*.yaml"))
+    meant = hint(name, names)
+    raise FileNotFoundError(
+        f"config is {name}, but there is no such file{meant or ';'} the package has "
+        f"{', '.join(names)}"
+    )
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    r"""Returns the content of a configuration.
+
+    Raises:
+        UsageError: If it is no YAML, with the line, or no mapping.
+    """
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not a configuration: it is no text ({error})") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not a configuration: {_told(error)}") from error
+    if not isinstance(config, dict):
+        raise UsageError(
+            f"{path} is not a configuration: it holds {config!r:.40}, but a mapping is needed, "
+            "such as 'model: ...'"
+        )
+    return config
 
 
 def with_paths(arguments: Sequence[str]) -> list[str]:
     r"""Returns a command line in which each configuration is named by its path.
+
+    Raises:
+        UsageError: If there is no such configuration, or it cannot be read.
 
     Example:
         >>> [argument.split("/")[-1] for argument in with_paths(["fit", "--config", "digits"])]
@@ -44,17 +76,57 @@ def with_paths(arguments: Sequence[str]) -> list[str]:
     return list(_with_paths(arguments))
 
 
+def configs_of(arguments: Sequence[str]) -> list[str]:
+    r"""Returns the configurations that a command line names, in their order.
+
+    Example:
+        >>> configs_of(["--config", "a.yaml", "--name", "b", "-c=c.yaml"])
+        ['a.yaml', 'c.yaml']
+    """
+    found, before = [], ""
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if before in OPTIONS:
+            found.append(argument)
+        elif option in OPTIONS and equals:
+            found.append(value)
+        before = argument
+    return found
+
+
+def asks_help(arguments: Sequence[str]) -> bool:
+    r"""Returns whether a command line asks for help."""
+    return any(word in ("-h", "--help") for word in arguments)
+
+
 def _with_paths(arguments: Sequence[str]) -> Iterator[str]:
     before = ""
     for argument in arguments:
         option, equals, value = argument.partition("=")
         if before in OPTIONS:
-            yield str(find_config(argument))
+            yield str(_readable(argument))
         elif option in OPTIONS and equals:
-            yield f"{option}={find_config(value)}"
+            yield f"{option}={_readable(value)}"
         else:
             yield argument
         before = argument
+
+
+def _readable(name: str) -> Path:
+    try:
+        path = find_config(name)
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from error
+    # The parser would not say of which file it speaks.
+    read_config(path)
+    return path
+
+
+def _told(error: yaml.YAMLError) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def _folder() -> Path:

@@ -4,26 +4,10 @@ from __future__ import annotations
 
 __all__ = ["run"]
 
-import json
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
+from qahm_torch.cli.arguments import load_machine, parser_of
+from qahm_torch.cli.mistakes import UsageError
 
-import torch
-import yaml
-
-import qahm_torch
-from qahm_torch.cli.arguments import Trained, load_machine, parser_of
-from qahm_torch.evaluation import log_likelihood, write_json
-from qahm_torch.ising import Chains
-from qahm_torch.nn import HelmholtzMachine
-from qahm_torch.pretrained.shipped import FOLDER, sha256_of
-from qahm_torch.samplers import AnnealedSampler
-from qahm_torch.training.checkpoints import CONFIG_KEY, read_checkpoint
-
-# What of a configuration says how a machine was trained, and on what.
-_TOLD = ("name", "seed_everything", "model", "data")
-_LICENSE = "Apache-2.0"
+_BITS = (8, 16, 32)
 
 
 def run(arguments: list[str]) -> None:
@@ -45,94 +29,20 @@ def run(arguments: list[str]) -> None:
     parser.add_argument(
         "--bits", type=int, default=16, help="The bits of a weight of the networks: 8, 16 or 32."
     )
-    parser.add_argument(
-        "--num_chains", type=int, default=256, help="The samples of the prior that go along."
-    )
-    parser.add_argument(
-        "--num_temperatures", type=int, default=1000, help="Temperatures of annealing the prior."
-    )
-    parser.add_argument(
-        "--num_test", type=int, default=500, help="The test data on which rounding is measured."
-    )
-    parser.add_argument(
-        "--output",
-        type=str,
-        default=str(FOLDER),
-        help="The folder; that of the machines that come with the package if not set.",
+    parser.add_count("num_chains", 256, 1, "The samples of the prior that go along.")
+    parser.add_count("num_temperatures", 1000, 2, "Temperatures of annealing the prior.")
+    parser.add_count("num_test", 500, 2, "The test data on which rounding is measured.")
+    parser.add_output(
+        "output",
+        "The folder; that of the machines that come with the package if not set.",
+        is_folder=True,
     )
     settings = parser.parse_args(arguments)
+    if settings.bits not in _BITS:
+        raise UsageError(f"--bits is {settings.bits}, but a weight has 8, 16 or 32")
     trained = load_machine(settings)
-    report = _report(trained, settings)
-    config = yaml.safe_load(read_checkpoint(trained.checkpoint)[CONFIG_KEY])
-    name = settings.name or config["name"]
-    _prepare(trained.machine, report, settings)
-    file = Path(settings.output) / f"{name}.pt"
-    trained.machine.save(file, settings.bits)
-    card = {
-        "name": name,
-        "file": file.name,
-        "sha256": sha256_of(file),
-        "num_bytes": file.stat().st_size,
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "version": qahm_torch.__version__,
-        "license": _LICENSE,
-        "num_parameters": sum(p.numel() for p in trained.machine.parameters()),
-        "config": {key: config[key] for key in _TOLD},
-        "max_epochs": config["trainer"]["max_epochs"],
-        "report": report,
-        "rounding": _rounding(trained, HelmholtzMachine.load(file), settings),
-    }
-    write_json(file.with_suffix(".json"), card)
-    print(file)
-    print(file.with_suffix(".json"))
 
+    from qahm_torch.cli.card import export
 
-def _report(trained: Trained, settings: Any) -> dict[str, Any]:
-    r"""Returns the report of the checkpoint that is exported.
-
-    Raises:
-        FileNotFoundError: If there is no report.
-        ValueError: If it is of another checkpoint.
-    """
-    path = Path(settings.report or trained.folder / "evaluation.json")
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist: run `qahm evaluate {settings.run}` first, whose figures the "
-            "card has"
-        )
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    of = Path(report["checkpoint"])
-    if of.resolve() != trained.checkpoint.resolve():
-        raise ValueError(f"{path} is the report of {of}, but {trained.checkpoint} is exported")
-    return report
-
-
-def _prepare(machine: HelmholtzMachine, report: dict[str, Any], settings: Any) -> None:
-    r"""Gives a Boltzmann machine the log Z of its report, and independent samples as chains."""
-    log_z = report["prior"]["log_z"]
-    if log_z is None:
-        return
-    prior: Any = machine.prior
-    prior.log_z.fill_(log_z["value"])
-    sampler = AnnealedSampler(settings.num_temperatures)
-    samples = sampler.sample(prior.ising().detach(), settings.num_chains)
-    prior.chains = Chains(samples.spins)
-
-
-def _rounding(trained: Trained, rounded: HelmholtzMachine, settings: Any) -> dict[str, Any]:
-    r"""Returns what rounding costs in nats per datum, of the same draws for both machines."""
-    trained.data.prepare_data()
-    trained.data.setup("test")
-    rows = torch.cat(list(trained.data.test_dataloader()))[: settings.num_test]
-    nats = []
-    for machine in (trained.machine, rounded):
-        torch.manual_seed(settings.seed)
-        nats.append(log_likelihood(machine, rows, log_z=None, num_particles=10).value)
-    return {
-        "bits": settings.bits,
-        "num_test": len(rows),
-        "num_particles": 10,
-        "nats_before": nats[0],
-        "nats_after": nats[1],
-        "change": nats[1] - nats[0],
-    }
+    for file in export(trained, settings):
+        print(file)

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from qahm_torch.cli.configs import with_paths
 from qahm_torch.cli.leftovers import Leftovers
+from qahm_torch.cli.mistakes import UsageError, reading, told
 from qahm_torch.training import (
     CheckpointOnException,
     RunConfig,
@@ -29,6 +31,7 @@ from qahm_torch.training import (
 from qahm_torch.training.atomic_checkpoints import write_atomically
 from qahm_torch.training.checkpoints import secure
 from qahm_torch.training.curves import ContinuedCurves
+from qahm_torch.training.misfit import is_misfit, misfit
 from qahm_torch.training.naming import parsing
 from qahm_torch.training.processes import run_folder
 from qahm_torch.training.resuming import GoOn, own_run
@@ -92,8 +95,15 @@ class QahmCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = parser.parse_args(with_paths(args))
-        path = self.config[self.config.subcommand].get("ckpt_path")
+        with reading(parser):
+            self.config = parser.parse_args(with_paths(args))
+        command = self.config.subcommand
+        path = self.config[command].get("ckpt_path")
+        if path is None and command != "fit":
+            raise UsageError(
+                f"{command} measures a trained model, but no checkpoint is named: give "
+                "--ckpt_path runs/NAME/version_N/checkpoints/last.ckpt"
+            )
         if path is not None:
             local_path(path)
 
@@ -105,11 +115,35 @@ class QahmCLI(LightningCLI):
         num_threads = self._get(self.config, "num_threads")
         if num_threads is not None:
             if num_threads < 1:
-                raise ValueError(f"num_threads is {num_threads}, but at least 1 is needed")
+                raise UsageError(f"num_threads is {num_threads}, but at least 1 is needed")
             torch.set_num_threads(num_threads)
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint is not None and checkpoint not in CHECKPOINT_WORDS:
             _check_is_file(Path(checkpoint))
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            raise UsageError(self._told(str(error))) from error
+
+    def _told(self, text: str) -> str:
+        if "backend found" not in text:
+            return told(text)
+        accelerator = self._get(self.config, "trainer.accelerator")
+        return (
+            f"trainer.accelerator is {accelerator}, but torch finds no such device here: "
+            "take cpu, or auto for the best there is"
+        )
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            if not is_misfit(error):
+                raise
+            path = self._get(self.config_init, "ckpt_path")
+            raise ValueError(f"{path} is of another model: {misfit(error)}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         run = self._run_to_go_on()
@@ -195,8 +229,9 @@ def run(arguments: list[str]) -> None:
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            # Errors of the parser reach the user through `main`, without the whole configuration.
-            parser_kwargs={"exit_on_error": False},
+            # Errors of the parser reach the user through `main`, without the whole configuration;
+            # an option that is taken for another one would train another model.
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
             save_config_callback=RunConfig,
             save_config_kwargs={"overwrite": True},
             args=arguments,

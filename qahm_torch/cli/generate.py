@@ -1,4 +1,4 @@
-r"""`qahm generate`: dreams of a trained machine as a picture, and as a tensor."""
+r"""`qahm generate`: dreams of a trained model as a picture, and as a tensor."""
 
 from __future__ import annotations
 
@@ -6,49 +6,38 @@ __all__ = ["run"]
 
 from pathlib import Path
 
-import torch
-
-from qahm_torch.cli.arguments import anneal_prior, load_machine, parser_of
-from qahm_torch.evaluation import atomic_write, image_grid, save_figure
-from qahm_torch.nn import class_dreams
-from qahm_torch.training.sample_grid import as_pictures
+from qahm_torch.cli.arguments import load_model, parser_of
+from qahm_torch.cli.outputs import check_writable
 
 
 def run(arguments: list[str]) -> None:
     r"""Draws dreams and writes them."""
-    parser = parser_of("generate", "Draws dreams of a trained machine.")
-    parser.add_argument("--num", type=int, default=100, help="The number of dreams.")
-    parser.add_argument(
-        "--class",
-        type=int | None,
-        default=None,
-        help="The class of all dreams, from 0, where the machine has class units.",
+    parser = parser_of("generate", "Draws dreams of a trained model.")
+    parser.add_count("num", 100, 1, "The number of dreams.")
+    parser.add_count(
+        "class", None, 0, "The class of all dreams, from 0, where the machine has class units."
     )
-    parser.add_argument(
-        "--num_temperatures", type=int, default=500, help="Temperatures of annealing the prior."
-    )
-    parser.add_argument(
-        "--output", type=str | None, default=None, help="The picture; RUN/dreams.png by default."
-    )
-    parser.add_argument(
-        "--tensor",
-        type=str | None,
-        default=None,
-        help="Where to save the visible states too, of shape (num, num_visible), by torch.save.",
+    parser.add_count("num_temperatures", 500, 2, "Temperatures of annealing the prior.")
+    parser.add_output("output", "The picture; RUN/dreams.png by default.")
+    parser.add_output(
+        "tensor",
+        "Where to save the visible states too, of shape (num, num_visible), by torch.save.",
     )
     settings = parser.parse_args(arguments)
-    trained = load_machine(settings)
-    machine = trained.machine
-    anneal_prior(machine, settings.num_temperatures)
-    if settings["class"] is None:
-        dream = machine.dream(settings.num)
-    else:
-        dream = class_dreams(machine, torch.full((settings.num,), settings["class"]))
-    pixels = machine.generator.mean(dream[-2]).detach()[:, : machine.num_pixels]
+    trained = load_model(settings)
     output = Path(settings.output or trained.folder / "dreams.png")
-    save_figure(image_grid(as_pictures(pixels, trained.data)), output)
+    check_writable(output)
+
+    import torch
+
+    from qahm_torch.cli.dreams import draw
+    from qahm_torch.evaluation import atomic_write, image_grid, save_figure
+    from qahm_torch.training.sample_grid import as_pictures
+
+    dreams = draw(trained, settings.num, settings.num_temperatures, settings["class"])
+    save_figure(image_grid(as_pictures(dreams.pixels, trained.data)), output)
     print(output)
     if settings.tensor is not None:
         with atomic_write(settings.tensor) as temporary:
-            torch.save(dream[-1], temporary)
+            torch.save(dreams.visible, temporary)
         print(settings.tensor)

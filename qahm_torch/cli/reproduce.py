@@ -5,33 +5,62 @@ from __future__ import annotations
 __all__ = ["run"]
 
 from pathlib import Path
+from typing import Any
 
-from jsonargparse import ArgumentParser
-
-from qahm_torch.cli.configs import with_paths
-from qahm_torch.systems import System, reproduce
-from qahm_torch.training.naming import parsing
+from qahm_torch.cli.arguments import Parser
+from qahm_torch.cli.configs import asks_help, configs_of, read_config, with_paths
+from qahm_torch.cli.mistakes import UsageError, reading
+from qahm_torch.cli.outputs import check_writable
 
 
 def run(arguments: list[str]) -> None:
     r"""Runs a system, and tells its number and where the report is."""
-    parser = ArgumentParser(
-        prog="qahm reproduce",
-        description="Measures a system of the source paper anew, from a configuration: "
-        "`qahm reproduce --config seeds`. A run that was stopped goes on.",
-    )
-    parser.add_argument("--config", action="config", help="The configuration, by path or name.")
-    parser.add_argument("--name", type=str, required=True, help="The name of the run.")
-    parser.add_argument(
-        "--folder", type=str | None, default=None, help="The folder; runs/NAME if not set."
-    )
-    about = "The system and its settings."
-    parser.add_subclass_arguments(System, "system", required=True, help=about)
-    with parsing():
-        settings = parser.parse_args(with_paths(arguments))
-        system = parser.instantiate_classes(settings)["system"]
+    arguments = with_paths(arguments)
+    if asks_help(arguments) and not configs_of(arguments):
+        # What `--system` takes would have to be imported, for seconds.
+        _parser(None).parse_args(arguments)
+    if not configs_of(arguments) and not any("--system" in word for word in arguments):
+        raise UsageError("no system is named: give --config, as `qahm reproduce --config seeds`")
+    for path in configs_of(arguments):
+        if "model" in read_config(path):
+            raise UsageError(f"{path} is of a model: it is trained by `qahm fit --config {path}`")
+
+    from qahm_torch.systems import System, reproduce
+    from qahm_torch.training.naming import parsing
+
+    parser = _parser(System)
+    with parsing(), reading(parser):
+        settings = parser.parse_args(arguments)
+        system = _built(parser, settings)
     folder = Path(settings.folder or Path("runs") / settings.name)
+    check_writable(folder, is_folder=True, name="the folder")
     report = reproduce(system, folder)
     print(report["headline"])
     print(folder / "report.json")
     print(folder / "figure.png")
+
+
+def _built(parser: Parser, settings: Any) -> Any:
+    try:
+        return parser.instantiate_classes(settings)["system"]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _parser(system: type | None) -> Parser:
+    r"""Returns the parser; of help alone if there is no class of systems."""
+    parser = Parser(
+        prog="qahm reproduce",
+        description="Measures a system of the source paper anew, from a configuration: "
+        "`qahm reproduce --config seeds`. A run that was stopped goes on. With --config and "
+        "--help, the settings of its system are listed, too.",
+    )
+    parser.add_argument("--config", action="config", help="The configuration, by path or name.")
+    parser.add_argument("--name", type=str, required=True, help="The name of the run.")
+    parser.add_output("folder", "The folder; runs/NAME if not set.", is_folder=True)
+    about = "The system and its settings."
+    if system is None:
+        parser.add_argument("--system", type=Any, required=True, help=about)
+    else:
+        parser.add_subclass_arguments(system, "system", required=True, help=about)
+    return parser

@@ -20,7 +20,11 @@ from qahm_torch.evaluation.figures import (
     read_metrics as read_metrics,
     save_figure as save_figure,
 )
-from qahm_torch.evaluation.files import atomic_write as atomic_write, write_json as write_json
+from qahm_torch.evaluation.files import (
+    atomic_write as atomic_write,
+    json_text as json_text,
+    write_json as write_json,
+)
 from qahm_torch.evaluation.gradient_direction import (
     GradientDirection as GradientDirection,
     GradientRule as GradientRule,
@@ -35,6 +39,7 @@ from qahm_torch.evaluation.likelihood import (
     classification_accuracy as classification_accuracy,
     evidence_bound as evidence_bound,
     log_likelihood as log_likelihood,
+    prior_log_likelihood as prior_log_likelihood,
     reconstruction_error as reconstruction_error,
 )
 from qahm_torch.evaluation.neighbors import (

@@ -2,7 +2,7 @@ r"""Files that are either complete or absent: atomic writing, and JSON of tensor
 
 from __future__ import annotations
 
-__all__ = ["atomic_write", "write_json"]
+__all__ = ["atomic_write", "json_text", "write_json"]
 
 import json
 import math
@@ -15,6 +15,24 @@ import numpy as np
 import torch
 
 from qahm_torch.nn.atomic import atomic_write
+
+
+def json_text(data: Any) -> str:
+    r"""Returns `data` as JSON, as `write_json` writes it.
+
+    Raises:
+        TypeError: If `data` holds what `write_json` does not take.
+
+    Example:
+        >>> print(json_text({"h": torch.tensor([0.5, float("nan")])}))
+        {
+          "h": [
+            0.5,
+            null
+          ]
+        }
+    """
+    return json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
@@ -39,7 +57,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
         ...     json.loads((Path(folder) / "a.json").read_text())
         {'h': [0.5, None]}
     """
-    text = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json_text(data)
     with atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 

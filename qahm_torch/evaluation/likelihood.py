@@ -9,6 +9,7 @@ __all__ = [
     "classification_accuracy",
     "evidence_bound",
     "log_likelihood",
+    "prior_log_likelihood",
     "reconstruction_error",
 ]
 
@@ -18,7 +19,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from qahm_torch.nn import HelmholtzMachine
+from qahm_torch.nn import HelmholtzMachine, Prior
 from qahm_torch.nn.machine import UNITS_PER_CHUNK
 from qahm_torch.samplers import LogZ
 
@@ -30,7 +31,7 @@ class LogLikelihood(NamedTuple):
     lower: float
     upper: float
     stderr: float  # of the mean over the data, as a sample of what there could be
-    num_particles: int
+    num_particles: int  # 0 where no hidden state had to be drawn
 
 
 @torch.no_grad()
@@ -77,7 +78,7 @@ def log_likelihood(
         plain.append(total)
         corrected.append(jackknife)
     # The machine counts its stored log Z in; what is reported counts the estimate of the caller.
-    stored = 0.0 if log_z is None else _stored_log_z(machine)
+    stored = 0.0 if log_z is None else _stored_log_z(machine.prior)
     known = LogZ(0.0, 0.0, 0.0, 0.0) if log_z is None else log_z
     anchored = torch.cat(plain).double() + stored
     debiased = torch.cat(corrected).double() + stored
@@ -88,6 +89,41 @@ def log_likelihood(
         stderr=float(anchored.std() / math.sqrt(len(anchored))),
         num_particles=num_particles,
     )
+
+
+@torch.no_grad()
+def prior_log_likelihood(
+    prior: Prior, data: Tensor, *, log_z: LogZ | None, batch_size: int = 1000
+) -> LogLikelihood:
+    r"""Returns the mean of log p(v) over data for a prior alone, which needs no hidden states.
+
+    `value` is at the value of log Z, and `lower` and `upper` are at the ends of its interval:
+    :math:`\log p(v) = -F(v) - \log Z`. Without a log Z, all three are the prior's own.
+
+    Arguments:
+        prior: The prior.
+        data: Spins of shape (B, N_visible).
+        log_z: The log-partition function of a Boltzmann machine; None for any prior's own
+            log-probability as it is.
+        batch_size: The number of data at a time.
+
+    Raises:
+        TypeError: If there is a log Z, and the prior is no Boltzmann machine.
+
+    Example:
+        >>> from qahm_torch import QuantumPriorLayer, estimate_log_z
+        >>> prior, data = QuantumPriorLayer(4), torch.ones(3, 4)
+        >>> log_z = estimate_log_z(prior.ising().detach())
+        >>> result = prior_log_likelihood(prior, data, log_z=log_z)
+        >>> round(result.value + float(prior.energy(data[0])) + log_z.value, 4)
+        0.0
+    """
+    own = torch.cat([prior.log_prob(batch) for batch in torch.split(data, batch_size)]).double()
+    stored = 0.0 if log_z is None else _stored_log_z(prior)
+    known = LogZ(0.0, 0.0, 0.0, 0.0) if log_z is None else log_z
+    mean = float(own.mean()) + stored
+    ends = mean - known.value, mean - known.upper, mean - known.lower
+    return LogLikelihood(*ends, stderr=float(own.std() / math.sqrt(len(own))), num_particles=0)
 
 
 class EvidenceBound(NamedTuple):
@@ -196,11 +232,11 @@ def classification_accuracy(
     return correct / len(data)
 
 
-def _stored_log_z(machine: HelmholtzMachine) -> float:
-    stored = getattr(machine.prior, "log_z", None)
+def _stored_log_z(prior: Prior) -> float:
+    stored = getattr(prior, "log_z", None)
     if stored is None:
         raise TypeError(
-            f"log_z is given, but {type(machine.prior).__name__} is no Boltzmann machine and has "
+            f"log_z is given, but {type(prior).__name__} is no Boltzmann machine and has "
             "its log-probability as it is: pass None"
         )
     return float(stored)

@@ -23,6 +23,7 @@ from qahm_torch.training.checkpoints import (
     read_checkpoint,
     refuse_older,
 )
+from qahm_torch.training.misfit import misfit
 from qahm_torch.training.naming import Trust, check_names, imported, known_names, parsing
 from qahm_torch.training.prior_module import PriorModule, boltzmann_of
 
@@ -159,8 +160,7 @@ def _restore(module: pl.LightningModule, checkpoint: dict[str, Any], file: Path)
     try:
         module.load_state_dict(checkpoint["state_dict"])
     except (RuntimeError, ValueError) as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        raise ValueError(f"{file} is of another model: {' '.join(lines[:4])}") from error
+        raise ValueError(f"{file} is of another model: {misfit(error)}") from error
     _take_prior(module, checkpoint)
 
 

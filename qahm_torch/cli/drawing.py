@@ -1,0 +1,67 @@
+r"""Figures of a trained model."""
+
+from __future__ import annotations
+
+__all__ = ["drawn"]
+
+import torch
+from matplotlib.figure import Figure
+
+from qahm_torch.cli.arguments import Trained, TrainedPrior
+from qahm_torch.cli.dreams import draw
+from qahm_torch.evaluation import (
+    generated_and_nearest,
+    image_grid,
+    learning_curves,
+    nearest_neighbors,
+    read_metrics,
+)
+from qahm_torch.training.sample_grid import as_pictures
+
+
+def drawn(trained: Trained | TrainedPrior, num: int, num_temperatures: int) -> dict[str, Figure]:
+    r"""Returns figures by the names of their files.
+
+    Without a recognition network there are no reconstructions, and without metrics.csv in the run
+    folder no learning curves.
+    """
+    trained.data.prepare_data()
+    trained.data.setup("test")
+    figures = {"generated.png": _generated(trained, num, num_temperatures)}
+    if isinstance(trained, Trained):
+        figures["reconstructed.png"] = _reconstructed(trained)
+    metrics = trained.folder / "metrics.csv"
+    if metrics.exists():
+        figures["learning_curves.png"] = learning_curves(read_metrics(metrics))
+    return figures
+
+
+def _generated(trained: Trained | TrainedPrior, num: int, num_temperatures: int) -> Figure:
+    r"""Returns a figure of dreams above the training data nearest to them."""
+    data, pixels = trained.data, draw(trained, num, num_temperatures).pixels
+    num_pixels = pixels.shape[-1]
+    train = data.train[:, :num_pixels]
+    nearest = nearest_neighbors(pixels, train)
+    labels: list[object] = []
+    if data.train.shape[-1] > num_pixels:
+        classes = data.train[nearest.index, num_pixels:]
+        known = (~classes.isnan().any(-1)).tolist()
+        found = classes.argmax(-1).tolist()
+        labels = [label if is_known else "?" for label, is_known in zip(found, known, strict=True)]
+    return generated_and_nearest(
+        as_pictures(pixels, data),
+        as_pictures(train[nearest.index], data),
+        nearest.distance,
+        labels,
+    )
+
+
+def _reconstructed(trained: Trained, num: int = 10) -> Figure:
+    r"""Returns a figure of test digits above what is left of them after each hidden layer."""
+    machine = trained.machine
+    test = trained.data.test[:num].clone()
+    test[:, machine.num_pixels :] = 0
+    depths = range(1, len(machine.generator.layers) + 1)
+    rows = [test, *(machine.reconstruct(test, depth).detach() for depth in depths)]
+    pixels = torch.cat(rows)[:, : machine.num_pixels]
+    return image_grid(as_pictures(pixels, trained.data), columns=num)

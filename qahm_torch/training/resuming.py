@@ -20,8 +20,8 @@ class GoOn(pl.Callback):
 
     Rows of metrics.csv of later updates are forgotten, since these are made again. Later
     checkpoints are renamed to `*.ckpt.superseded`, so that none of them counts as the newest, and
-    none is lost. Nothing is touched before the checkpoint has been loaded. Where the folder goes by
-    another path than when the run began, Lightning is told so.
+    none is lost. Nothing is touched before the checkpoint has been loaded. Lightning is told where
+    the folder goes by another path than when the run began.
     """
 
     def on_load_checkpoint(

@@ -3,7 +3,7 @@ r"""A run goes on with another sampler than the one that its checkpoint was writ
 import pytest
 import pytorch_lightning as pl
 import torch
-from small_runs import BilledDevice, fit, quiet_trainer, small_config
+from small_runs import BilledDevice, fit, qahm, quiet_trainer, small_config, write_config
 
 from qahm_torch import (
     AnnealedSampler,
@@ -131,7 +131,15 @@ def test_the_command_line_takes_another_sampler(fitted, tmp_path):
     for number, (class_path, option, max_epochs) in enumerate(steps):
         folder = tmp_path / str(number)
         folder.mkdir()
-        run = fit(folder, config(class_path, max_epochs), option, str(find_checkpoint(run)))
+        told = (config(class_path, max_epochs), option, str(find_checkpoint(run)))
+        if option == "--finetune":
+            run = fit(folder, *told)
+        else:  # goes on in its own folder, wherever the command is given
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                assert qahm("fit", "--config", write_config(folder, told[0]), *told[1:]) == 0
+            names = {file.name for file in (run / "checkpoints").glob("last*")}
+            assert names == {"last.ckpt"} and not (folder / "runs").exists()
         kinds.append(kind(run))
     assert kinds == [
         ("GibbsSampler", "Chains"),

@@ -14,8 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from qahm_torch.cli.arguments import Trained, load_machine, parser_of
-from qahm_torch.cli.destinations import check_destination
 from qahm_torch.cli.file_rows import class_names, rows_of_file
+from qahm_torch.cli.outputs import check_writable
 from qahm_torch.evaluation import atomic_write, impute
 from qahm_torch.nn import MixedUnits
 from qahm_torch.nn.support import check_values
@@ -58,10 +58,10 @@ def run(arguments: list[str]) -> None:
     if settings.num_particles < 1:
         parser.error(f"--num_particles is {settings.num_particles}, but at least 1 is needed")
     if settings.output is not None:
-        check_destination(parser, Path(settings.output), ".csv")
+        check_writable(settings.output, name="--output", suffix=".csv")
     trained = load_machine(settings)
     output = Path(settings.output or trained.folder / "classes.csv")
-    check_destination(parser, output, ".csv")
+    check_writable(output, suffix=".csv")
     if not trained.data.num_classes:
         raise ValueError(f"{type(trained.data).__name__} has no classes to tell apart")
     trained.data.prepare_data()

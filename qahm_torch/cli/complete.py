@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from qahm_torch.cli.arguments import Trained, load_machine, parser_of
-from qahm_torch.cli.destinations import check_destination
+from qahm_torch.cli.outputs import check_writable
 from qahm_torch.data import MixedTable, TensorDataModule, hide_block, hide_pixels
 from qahm_torch.evaluation import (
     Completion,
@@ -70,10 +70,10 @@ def run(arguments: list[str]) -> None:
         if settings[name] is not None and settings[name] < 1:
             parser.error(f"--{name} is {settings[name]}, but at least 1 is needed")
     if settings.output is not None:
-        check_destination(parser, Path(settings.output), ".npz")
+        check_writable(settings.output, name="--output", suffix=".npz")
     trained = load_machine(settings)
     output = Path(settings.output or trained.folder / "completed.npz")
-    check_destination(parser, output, ".npz")
+    check_writable(output, suffix=".npz")
     data = trained.data
     if settings.block is not None and data.image_shape is None:
         parser.error(f"--block is of pixels, but the rows of {type(data).__name__} are no images")

@@ -11,16 +11,19 @@ from pathlib import Path
 from qahm_torch.cli.mistakes import UsageError
 
 
-def check_writable(path: str | Path, is_folder: bool = False, name: str = "the output") -> None:
+def check_writable(
+    path: str | Path, is_folder: bool = False, name: str = "the output", suffix: str = ""
+) -> None:
     r"""Tries to write where a file, or the files of a folder, will be, and leaves nothing there.
 
     Arguments:
         path: The file or folder. Folders that are missing will be made.
         is_folder: Whether it is a folder.
         name: What it is, for the error.
+        suffix: What it ends in; "" for anything.
 
     Raises:
-        UsageError: If nothing can be written there.
+        UsageError: If nothing can be written there, or it ends in something else.
 
     Example:
         >>> check_writable("/dev/null/report.json")
@@ -29,6 +32,8 @@ def check_writable(path: str | Path, is_folder: bool = False, name: str = "the o
         qahm_torch.cli.mistakes.UsageError: the output is /dev/null/report.json, but /dev/null is no folder
     """  # noqa: E501
     path = Path(path)
+    if suffix and path.suffix != suffix:
+        raise UsageError(f"{name} is {path}, but it ends in {suffix}")
     if path.is_dir() and not is_folder:
         raise UsageError(f"{name} is {path}, but that is a folder, and a file is written")
     missing = path if is_folder else path.parent

@@ -207,7 +207,7 @@ def test_a_run_with_credentials_in_its_configuration_writes_nothing(
     prior["init_args"]["sampler"]["init_args"]["device"]["init_args"].update(arguments)
     path = write_config(tmp_path, config)
     monkeypatch.chdir(tmp_path)
-    assert qahm("fit", "--config", path) == 1
+    assert qahm("fit", "--config", path) == 2
     Path(path).unlink()
     told = "".join(capfd.readouterr())
     assert "credentials come only from D-Wave's own" in told and TOKEN not in told
@@ -221,7 +221,7 @@ def test_a_token_anywhere_else_in_a_configuration_is_not_written(
     config["name"] = f"run-{TOKEN}"
     path = write_config(tmp_path, config)
     monkeypatch.chdir(tmp_path)
-    assert qahm("fit", "--config", path) == 1
+    assert qahm("fit", "--config", path) == 2
     Path(path).unlink()
     told = "".join(capfd.readouterr())
     assert "the configuration holds a token" in told and TOKEN not in told

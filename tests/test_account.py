@@ -48,6 +48,9 @@ def test_account_goes_on_after_a_resume():
     copy = TimeAccount(budget=2.0)
     copy.load_state_dict(account.state_dict())
     assert copy.spent == 0.75 and copy.left == 1.25 and copy.num_reads == 100
+    assert copy.id == account.id
+    copy.give_up("under way", may_have_run=False)
+    assert copy.spent == 0.5
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, "1", None, True])

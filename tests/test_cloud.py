@@ -253,15 +253,58 @@ def test_answer_is_recovered_after_a_crash(service, tmp_path):
     assert within(DEADLINE, after.recover) == 0
     (problem,) = sent(service)
     (answer,) = ReplaySampler(tmp_path)
+    # Who has sent it pays for it, nobody else.
+    assert after.account.spent == 0
     truth = service.samples_of(problem.id)
     columns = [list(truth.variables).index(q) for q in answer.job.qubits]
     assert (answer.readout == truth.record.sample[:, columns]).all()
-    assert after.account.measured > 0 and service.billed_jobs() == 1
+    assert service.billed_jobs() == 1
     within(DEADLINE, lost.result)
 
 
+@pytest.mark.parametrize("is_found", [True, False])
+def test_the_account_knows_what_was_spent_after_the_checkpoint(service, tmp_path, is_found):
+    sampler = annealer(service, archive=tmp_path, **gauged(0))
+    ising = native_model(sampler.chip)
+    within(DEADLINE, sampler.sample, ising, 10)
+    checkpoint = sampler.state_dict()
+    within(DEADLINE, sampler.sample, ising, 10)
+    service.fault("load", "stall", times=None)
+    lost = sampler.submit(ising, 10)  # and here the process is killed
+    until(lambda: len(sent(service)) == 3 and sent(service)[-1].status == "COMPLETED")
+    sampler.archive.release()
+    after = annealer(service, archive=tmp_path)
+    after.load_state_dict(checkpoint)
+    estimate = sampler.estimate_time(ising.graph, 10)
+    assert after.account.num_problems == 2 and after.account.unconfirmed == estimate
+    assert after.account.measured == sampler.account.measured
+    service.clear_faults()
+    if is_found:
+        assert within(DEADLINE, after.recover) == 1
+        within(DEADLINE, lost.result)
+        assert after.account.unconfirmed == 0 and after.account.num_problems == 3
+        assert after.account.measured == sampler.account.measured
+    else:
+        # A resume once more, from the same checkpoint, comes to the same.
+        again = annealer(service, archive=tmp_path)
+        again.load_state_dict(checkpoint)
+        assert again.account.state_dict() == after.account.state_dict()
+        within(DEADLINE, lost.result)
+
+
+def test_an_archive_that_knows_less_leaves_the_account_alone(service, tmp_path):
+    sampler = annealer(service, archive=tmp_path / "one", **gauged(0))
+    ising = native_model(sampler.chip)
+    for _ in range(2):
+        within(DEADLINE, sampler.sample, ising, 10)
+    checkpoint = sampler.state_dict()
+    after = annealer(service, archive=tmp_path / "another")
+    after.load_state_dict(checkpoint)
+    assert after.account.state_dict() == sampler.account.state_dict()
+
+
 def test_one_that_cannot_be_recovered_does_not_hold_up_the_others(service, tmp_path):
-    policy = RetryPolicy(timeout=0.5, request_timeout=0.2, retries=1, backoff=0.01, settle=0.05)
+    policy = RetryPolicy(timeout=2.0, request_timeout=1.0, retries=1, backoff=0.01, settle=0.05)
     sampler = annealer(service, archive=tmp_path, policy=policy)
     ising = native_model(sampler.chip)
     service.fault("poll", "status", times=None, code=404)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["TimeAccount", "estimate_access_time", "estimate_submission"]
 
 import math
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,8 @@ class TimeAccount:
 
     Before a problem is submitted, its estimated time is held; the answer replaces it by the
     measured time. Where no answer comes and the problem may have run, the estimate stays in the
-    account as unconfirmed, so that a budget holds in the worst case.
+    account as unconfirmed, so that a budget holds in the worst case. An account has an `id`, under
+    which an archive knows what was sent on it (see `booked`).
 
     Arguments:
         budget: The QPU time that may be spent in all; None for no limit.
@@ -45,6 +47,7 @@ class TimeAccount:
         if budget is not None and not budget >= 0:
             raise ValueError(f"budget is {budget}, but seconds of QPU time are not negative")
         self.budget = budget
+        self.id = uuid.uuid4().hex
         self.measured = 0.0
         self.unconfirmed = 0.0
         self.num_problems = 0
@@ -112,8 +115,10 @@ class TimeAccount:
     def state_dict(self) -> dict[str, Any]:
         r"""Returns the account, in plain containers; what is under way counts as unconfirmed."""
         return {
+            "id": self.id,
             "measured": self.measured,
             "unconfirmed": self.unconfirmed + sum(self._held.values()),
+            "unknown": {**self._unknown, **self._held},
             "num_problems": self.num_problems,
             "num_reads": self.num_reads,
         }
@@ -125,10 +130,16 @@ class TimeAccount:
             LedgerError: If an entry is no finite number, or negative: no budget would hold.
         """
         amounts = {name: _amount(name, state.get(name)) for name in BOOKED}
+        # Accounts of former versions have neither labels nor a name.
+        unknown = state.get("unknown", {})
+        if not isinstance(unknown, dict):
+            raise LedgerError(f"the account of QPU time has unknown = {unknown!r}, not a mapping")
+        self._unknown = {str(label): _amount(label, value) for label, value in unknown.items()}
+        self._held = {}
+        self.id = str(state.get("id", self.id))
         self.measured, self.unconfirmed = amounts["measured"], amounts["unconfirmed"]
         self.num_problems = int(amounts["num_problems"])
         self.num_reads = int(amounts["num_reads"])
-        self._held, self._unknown = {}, {}
 
     def __repr__(self) -> str:
         budget = "" if self.budget is None else f" of {self.budget:g} s"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from qahm_torch.annealer.account import TimeAccount
 from qahm_torch.annealer.archive import AnswerArchive, Lost, unanswered
+from qahm_torch.annealer.ledger import booked
 from qahm_torch.annealer.run import Runner
 from qahm_torch.annealer.settings import (
     AnnealSettings,
@@ -239,14 +240,22 @@ class AnnealerSampler(DeferredSampler):
         return state if device is None else {**state, "device": device}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        r"""Takes over what an earlier sampler had learned; the device is not opened for it."""
+        r"""Takes over what an earlier sampler had learned; the device is not opened for it.
+
+        The archive tells what the account has spent since, in a process that was killed.
+        """
         self._sites = []
         self._learned = list(state.get("sites", []))
         if "account" in state:
-            self.account.load_state_dict(state["account"])
+            self._load_account(state["account"])
         self._device_state = state.get("device")
         if self._opened is not None:
             self._restore_device(self._opened)
+
+    def _load_account(self, state: dict[str, Any]) -> None:
+        self.account.load_state_dict(state)
+        if self.archive is not None:
+            self.account.load_state_dict(booked(self.archive, self.account.state_dict()))
 
     def _submit(
         self,

@@ -158,12 +158,29 @@ class Lost(NamedTuple):
 
     job: Job
     problem_id: str | None
+    account: str | None  # who has paid, if that was written down
+    estimate: float | None
 
 
 def record_job(
-    archive: AnswerArchive, job: Job, problem: Problem, gauge: Tensor, purpose: str
+    archive: AnswerArchive,
+    job: Job,
+    problem: Problem,
+    gauge: Tensor,
+    purpose: str,
+    account: str,
+    estimate: float,
 ) -> None:
     r"""Writes down a job that is about to be submitted: a problem under one of its gauges.
+
+    Arguments:
+        archive: Where.
+        job: What is sent.
+        problem: What it is made of.
+        gauge: The gauge of each spin, of shape (copies * N,).
+        purpose: What it is for.
+        account: The id of the account that pays.
+        estimate: The seconds that it holds for the job.
 
     Raises:
         ArchiveError: If that is not possible.
@@ -173,6 +190,8 @@ def record_job(
         "kind": "job",
         "purpose": purpose,
         "label": job.label,
+        "account": account,
+        "estimate": estimate,
         "num_reads": job.num_reads,
         "parameters": {k: v for k, v in job.parameters.items() if k != "initial_state"},
         "beta": made.beta,
@@ -257,7 +276,7 @@ def unanswered(archive: AnswerArchive) -> Unanswered:
             if not isinstance(label, str):
                 continue
             if kind == "job" and label not in settled:
-                lost.setdefault(label, Lost(recorded_job(record), None))
+                lost.setdefault(label, _lost(record))
                 waiting |= {label} if is_alive else set()
             elif kind == "answer" or (kind == "loss" and not record.meta["may_be_answered"]):
                 lost.pop(label, None)
@@ -268,6 +287,11 @@ def unanswered(archive: AnswerArchive) -> Unanswered:
                     lost[label] = lost[label]._replace(problem_id=record.meta["problem_id"])
     free = [job for label, job in lost.items() if label not in waiting]
     return Unanswered(free, len(waiting & set(lost)))
+
+
+def _lost(record: Record) -> Lost:
+    meta = record.meta
+    return Lost(recorded_job(record), None, meta.get("account"), meta.get("estimate"))
 
 
 def recorded_job(record: Record) -> Job:

@@ -182,9 +182,9 @@ class Runner:
                 problem,
                 problem.shares[g],
                 problem.program.gauges[g],
-                Task(partial(self._execute, problem, g, job, purpose), timeout),
+                Task(partial(self._execute, problem, g, job, purpose, seconds), timeout),
             )
-            for problem, g, job in ready
+            for (problem, g, job), seconds in zip(ready, estimates, strict=True)
         ]
         breaks, is_reverse = self.programming.chain_breaks, self.anneal.is_reverse
         return Call(runs, held, breaks, is_reverse, self.archive)
@@ -198,7 +198,8 @@ class Runner:
     def fetch(self, lost: Lost, problem_id: str, clock: Clock) -> Answer | None:
         r"""Fetches the answer to a problem of the archive, into the archive.
 
-        None if there will never be one, which is written down.
+        None if there will never be one, which is written down. Its time is booked unless another
+        account has sent it, which finds it when it is loaded.
         """
         if self.archive is None:
             raise ValueError("archive is None, but only an archive knows what was submitted")
@@ -215,9 +216,10 @@ class Runner:
                 f"the archive {self.archive.folder} cannot be written ({reason}), so that the "
                 f"answer to problem {problem_id} was not kept; make room, and `recover` again"
             )
-        estimate = self._estimate(lost.job)
-        seconds = estimate if answer.access_time is None else answer.access_time
-        self.account.confirm(lost.job.label, estimate, seconds, lost.job.num_reads)
+        if lost.account in (None, self.account.id):
+            estimate = self._estimate(lost.job) if lost.estimate is None else lost.estimate
+            seconds = estimate if answer.access_time is None else answer.access_time
+            self.account.confirm(lost.job.label, estimate, seconds, lost.job.num_reads)
         return answer
 
     def _job(
@@ -243,11 +245,14 @@ class Runner:
         chip, num_qubits = self.device.chip, len(job.qubits)
         return estimate_submission(chip, num_qubits, job.num_reads, job.parameters) or 0.0
 
-    def _execute(self, problem: Problem, g: int, job: Job, purpose: str) -> Answer:
+    def _execute(
+        self, problem: Problem, g: int, job: Job, purpose: str, estimate: float
+    ) -> Answer:
         r"""Runs one job in its thread: written down before and after, and booked."""
+        gauge, payer = problem.program.gauges[g], self.account.id
         try:
             if self.archive is not None:
-                record_job(self.archive, job, problem, problem.program.gauges[g], purpose)
+                record_job(self.archive, job, problem, gauge, purpose, payer, estimate)
             answer = self.device.run(job, Clock(self.policy.timeout))
         except AnnealerError as error:
             self.account.give_up(job.label, error.may_have_run)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 import qahm_torch as qt
-from qahm_torch.evaluation import save_figure, write_json
+from qahm_torch.evaluation import paper_style, save_figure, write_json
 from qahm_torch.nn import Prior
 
 WAYS = ("embedded", "logical", "logical, gauges")
@@ -116,6 +116,7 @@ def law_of_pixels() -> tuple[Tensor, Tensor]:
     return torch.bincount(_index(spins), minlength=len(states)) / len(spins), states
 
 
+@paper_style()
 def figure(runs: list[dict[str, Any]]) -> plt.Figure:
     r"""Returns the divergences over the strength of the errors."""
     result, axes = plt.subplots(figsize=(5.5, 3.8), layout="constrained")

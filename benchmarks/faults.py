@@ -6,6 +6,7 @@ r"""What becomes of each fault of the service, the network and the client, and o
   loopback address: hangs, calls that end late, samples that the QPU did not draw, jobs that were
   billed twice or paid for and lost, errors that are not ours, bytes of the token on disk.
 - What the service says at each step, changed at random (`tests/mutations.py`), with seeds.
+- What a training and its failures leave behind, searched for the token (`tests/token_search.py`).
 - The files of `tests/malice.py`, which would run something: how many did.
 """
 
@@ -27,6 +28,7 @@ from fault_answers import STEPS, fuzzed
 from fault_cases import CASES
 from fault_runs import TOKEN, Case, observe
 from malice import executions
+from token_search import search_everything
 
 # Seconds beyond the deadline of a case after which it is late: for a machine that is busy.
 SLACK = 1.5
@@ -41,15 +43,18 @@ def main() -> None:
     tries = [fuzzed(STEPS[seed % len(STEPS)], seed) for seed in range(settings.fuzz)]
     fuzz = [outcome_of(case) for case in tries]
     executed, attempts = executions()
+    with tempfile.TemporaryDirectory() as folder:
+        searched = search_everything(Path(folder)).counts()
     report = {
         "totals": totals(rows),
         "fuzzing": totals(fuzz),
+        "token_search": searched,
         "loading": {"attempts": attempts, "executions": executed},
         "cases": rows,
         "fuzzed_wrongly": [row for row in fuzz if is_bad(row)],
     }
     write_json(settings.output, report)
-    print({name: report[name] for name in ("totals", "fuzzing", "loading")})
+    print({name: report[name] for name in ("totals", "fuzzing", "token_search", "loading")})
 
 
 def outcome_of(case: Case) -> dict[str, Any]:

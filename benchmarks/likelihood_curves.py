@@ -8,26 +8,27 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from qahm_torch.evaluation import save_figure
+from qahm_torch.evaluation import paper_style, save_figure
 from qahm_torch.evaluation.figures import blank_figure
 
 FOLDER = Path(__file__).parent / "likelihood"
 STYLES = ("-", "--", "-.", ":")
 
 
+@paper_style()
 def main() -> None:
     curves = {path.stem: _curve(path) for path in sorted(FOLDER.glob("mnist28*.json"))}
     figure = blank_figure(6.0, 3.6, "constrained")
     axes = figure.subplots()
     for (name, (hours, nats)), style in zip(curves.items(), STYLES, strict=False):
-        axes.plot(hours, nats, style, marker="o", markersize=2.5, color="0.15", label=name)
+        axes.plot(hours, nats, style, marker="o", markersize=2.5, label=name)
     axes.set_xscale("log")
     axes.set_xlabel("hours of training on one core")
     axes.set_ylabel("negative log-likelihood, nats")
-    axes.set_title("1000 validation images, bound by 10 draws", fontsize="medium")
+    axes.set_title("1000 validation images, bound by 10 draws")
     axes.set_ylim(80, 100)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.legend(frameon=False)
+    axes.legend()
     save_figure(figure, FOLDER / "curves.png")
 
 

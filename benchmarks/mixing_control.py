@@ -30,13 +30,17 @@ from torch import Tensor
 import qahm_torch as qt
 from qahm_torch.data import BarsAndStripes
 from qahm_torch.evaluation import save_figure, write_json
-from qahm_torch.evaluation.figures import DPI
+from qahm_torch.evaluation.style import DPI, PALETTE, paper_style
 from qahm_torch.ising import all_states
 from qahm_torch.training import MaximumLikelihood, MixingControl
 
 SIDE, HIDDEN, CHAINS, LR = 3, 9, 100, 0.02
 WAYS = ("one sweep", "MixingControl", "mean of MixingControl")
-STYLES = {"one sweep": ("0.55", "--"), "MixingControl": ("0.0", "-"), WAYS[2]: ("0.3", ":")}
+STYLES = {
+    "MixingControl": (PALETTE[0], "-"),
+    "one sweep": (PALETTE[1], "--"),
+    WAYS[2]: (PALETTE[2], ":"),
+}
 
 
 def main() -> None:
@@ -126,6 +130,7 @@ def log_likelihood(layer: qt.QuantumPriorLayer, rows: Tensor) -> float:
     return float(-layer.free_energy(rows).mean() - log_z)
 
 
+@paper_style()
 def figure(report: dict[str, Any]) -> plt.Figure:
     r"""Returns likelihoods and numbers of sweeps over updates: means, and the range of seeds."""
     result, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2), dpi=DPI, layout="constrained")
@@ -137,9 +142,7 @@ def figure(report: dict[str, Any]) -> plt.Figure:
                   textcoords="offset points")  # fmt: skip
     left.set(xlabel="updates", ylabel="exact log-likelihood (nats)")
     right.set(xlabel="updates", ylabel="sweeps per update", yscale="log")
-    left.legend(frameon=False, fontsize=8, loc="lower left")
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
+    left.legend(loc="lower left")
     return result
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 import qahm_torch as qt
 from qahm_torch.data import OptDigits
 from qahm_torch.evaluation import evidence_bound, log_likelihood, save_figure, write_json
-from qahm_torch.evaluation.figures import DPI
+from qahm_torch.evaluation.style import DPI, PALETTE, paper_style
 from qahm_torch.ising import exact_log_probs
 from qahm_torch.samplers import LogZ, estimate_log_z
 
@@ -39,12 +39,12 @@ DECODERS = ("linear", "two hidden layers")
 PRIORS = ("factorial", "bipartite", "complete", "native", "embedded", "quantum")
 CASE = ("seed", "bits", "decoder", "prior")
 STYLES = {
-    "factorial": ("0.6", "o", ":"),
-    "bipartite": ("0.45", "s", "--"),
-    "complete": ("0.0", "D", "-"),
-    "native": ("0.25", "^", "-."),
-    "embedded": ("0.0", "x", ""),
-    "quantum": ("0.0", "*", ""),
+    "factorial": (PALETTE[2], "o", ":"),
+    "bipartite": (PALETTE[1], "s", "--"),
+    "complete": (PALETTE[0], "D", "-"),
+    "native": (PALETTE[4], "^", "-."),
+    "embedded": (PALETTE[3], "x", ""),
+    "quantum": (PALETTE[5], "*", ""),
 }
 # Larger ones take too long: a simulated chip for its many qubits, a density matrix for its size.
 LARGEST = {"embedded": 32, "quantum": 8}
@@ -215,13 +215,14 @@ def exact_or_bracketed(prior: Any) -> LogZ:
     return estimate_log_z(prior.ising().detach(), num_chains=512, num_temperatures=400)
 
 
+@paper_style()
 def figure(runs: list[dict[str, Any]]) -> plt.Figure:
     r"""Returns likelihoods over the number of bits, and below them what couplings add."""
     result, grid = plt.subplots(
         *(2, 2), figsize=(7.4, 5.2), dpi=DPI, sharex=True, sharey="row", layout="constrained"
     )
     for decoder, (above, below) in zip(DECODERS, grid.T, strict=True):
-        above.set_title(f"decoder: {decoder}", loc="left", fontsize=9)
+        above.set_title(f"decoder: {decoder}")
         for place, prior in enumerate(PRIORS):
             points = [
                 (bits * 1.06 ** (place - 2.5), values_of(runs, bits, decoder, prior))
@@ -238,11 +239,9 @@ def figure(runs: list[dict[str, Any]]) -> plt.Figure:
         below.set_xscale("log", base=2)
         below.set_xticks(BITS, [str(bits) for bits in BITS])
         below.set_xlabel("bits")
-    grid[0, 0].set_ylabel("test log-likelihood (nats)", fontsize=9)
-    grid[1, 0].set_ylabel("more than factorial (nats)", fontsize=9)
-    for axes in grid.flat:
-        axes.spines[["top", "right"]].set_visible(False)
-    grid[0, 1].legend(frameon=False, fontsize=8, loc="lower right")
+    grid[0, 0].set_ylabel("test log-likelihood (nats)")
+    grid[1, 0].set_ylabel("more than factorial (nats)")
+    grid[0, 1].legend(loc="lower right")
     return result
 
 

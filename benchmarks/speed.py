@@ -26,7 +26,7 @@ import torch
 from peers import PEERS
 
 import qahm_torch as qt
-from qahm_torch.evaluation import autocorrelation_time, save_figure, write_json
+from qahm_torch.evaluation import autocorrelation_time, paper_style, save_figure, write_json
 
 NANO = 1e9
 # Peers run a fraction of the sweeps, which takes long enough as it is.
@@ -228,6 +228,7 @@ def matrix_product() -> float:
     return NANO * median(times) / len(a) ** 3
 
 
+@paper_style()
 def figure(results: dict[str, Any]) -> plt.Figure:
     r"""Returns the time per update over the number of spins, and over the number of chains."""
     result, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
@@ -239,8 +240,8 @@ def figure(results: dict[str, Any]) -> plt.Figure:
     _curves(right, rows, "num_chains", "K60")
     left.set(xscale="log", yscale="log", xlabel="spins", ylabel="nanoseconds per update")
     right.set(xscale="log", xlabel="chains")
-    left.legend(fontsize=7)
-    right.legend(fontsize=7)
+    left.legend()
+    right.legend()
     return result
 
 

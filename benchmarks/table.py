@@ -16,6 +16,7 @@ from typing import Any
 from belief_nets import table_of_nets
 from bits_table import table_of_bits
 from prior_tables import late_divergence, worth_of_priors
+from trust_tables import soak_and_kills, table_of_faults
 
 from qahm_torch.evaluation import atomic_write
 
@@ -92,6 +93,8 @@ def _lines() -> list[str]:
         "",
         *_annealer(),
         "",
+        *table_of_faults(_read("faults")),
+        *soak_and_kills(_read("soak"), _read("kills")),
         *_checks(),
         *_systems(),
     ]
@@ -357,11 +360,11 @@ def _step_checks() -> list[str]:
 
 
 def _device_checks() -> list[str]:
-    heat, overhead, faults = _read("temperature"), _read("client_overhead"), _read("faults")
+    heat, overhead = _read("temperature"), _read("client_overhead")
     worst = max(abs(r["found"] / r["beta"] - 1) for r in heat["recovery"])
     hits, trials = heat["coverage"]["hits"], heat["coverage"]["trials"]
     rms = heat["drift"]["rms_error_of_moments"]
-    extra, totals = overhead["overhead_milliseconds"], faults["totals"]
+    extra = overhead["overhead_milliseconds"]
     return [
         f"| hidden beta of a noise-free device, 0.3 to 6, four calls: largest error | {worst:.1%}"
         " | `python benchmarks/temperature.py` |",
@@ -377,8 +380,6 @@ def _device_checks() -> list[str]:
         "| simulated annealer, 1000 reads of an embedded 60-clique on Pegasus-16 |"
         f" {overhead['simulated_annealer_milliseconds']:.0f} ms"
         " | `python benchmarks/client_overhead.py` |",
-        f"| faults of the service survived: cases, hangs, wrong samples | {totals['cases']},"
-        f" {totals['hangs']}, {totals['wrong_samples']} | `python benchmarks/faults.py` |",
     ]
 
 

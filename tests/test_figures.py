@@ -33,11 +33,11 @@ def test_curves_of_one_quantity_share_a_panel():
     panels = learning_curves(dict.fromkeys(names, curve)).axes
     lines = {axes.get_title(loc="left"): axes.get_lines() for axes in panels}
     assert {title: [line.get_label() for line in drawn] for title, drawn in lines.items()} == {
-        "loss": ["train/loss_step", "train/loss_epoch", "val_loss"],
-        "beta": ["beta", "test_beta"],
-        "value_error": ["value_error"],
+        "loss (nats)": ["training, each step", "training, each epoch", "validation"],
+        "inverse temperature of the samples": ["beta", "test"],
+        "value error": ["value_error"],
     }
-    train, _, val = lines["loss"]
+    train, _, val = lines["loss (nats)"]
     assert train.get_color() != val.get_color()
     assert train.get_xydata().tolist() == [[0, 2], [1, 1]]
     assert [axes.get_legend() is None for axes in panels] == [False, False, True]
@@ -79,6 +79,34 @@ def test_metrics_of_lightning_are_read_back(tmp_path):
     assert metrics["val_loss"][0] == [19, 29]
     assert np.array_equal(metrics["val_loss"][1], [np.nan, np.inf], equal_nan=True)
     assert len(learning_curves(metrics).axes) == 2
+
+
+def test_what_never_changes_has_no_panel():
+    still, moves = ([0, 1], [3.0, 3.0]), ([0, 1], [2.0, 1.0])
+    panels = learning_curves({"prior/num_sweeps": still, "loss": moves}).axes
+    assert [axes.get_title(loc="left") for axes in panels] == ["loss (nats)"]
+    # Where nothing changes, that is what there is to see.
+    assert len(learning_curves({"prior/num_sweeps": still}).axes) == 1
+
+
+def test_the_bracket_of_log_z_is_a_band_around_it():
+    metrics = {"prior/log_z": ([3, 7], [5.0, 6.0]), "prior/log_z_width": ([3, 7], [1.0, 0.5])}
+    (axes,) = learning_curves(metrics).axes
+    assert axes.get_title(loc="left") == "log Z of the prior (nats)"
+    (band,) = axes.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (4.5, 6.25)
+
+
+def test_a_long_curve_is_drawn_by_means_and_quantiles():
+    steps = np.arange(6000)
+    noise = np.random.default_rng(0).normal(size=6000)
+    (axes,) = learning_curves({"train/loss": (steps.tolist(), (10 + noise).tolist())}).axes
+    (line,), (band,) = axes.get_lines(), axes.collections
+    assert len(line.get_xdata()) < 100
+    assert abs(np.mean(line.get_ydata()) - noise.mean() - 10) < 1e-9
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert 8.3 < heights.min() < 8.9 and 11.1 < heights.max() < 12
 
 
 @pytest.mark.parametrize(
@@ -158,8 +186,20 @@ def test_a_figure_replaces_the_old_one(tmp_path):
 
 
 def test_other_formats_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"path is '.*a\.jpg', but .* end it in \.png"):
+    with pytest.raises(ValueError, match=r"path is '.*a\.jpg', but .* end it in \.png, \.pdf or"):
         save_figure(bounds(), tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
+def test_a_figure_is_the_same_file_in_every_format(tmp_path, ending):
+    files = [tmp_path / f"{name}.{ending}" for name in "ab"]
+    for file in files:
+        save_figure(bounds(), file)
+    one, other = (file.read_bytes() for file in files)
+    assert one == other
+    if ending == "svg":
+        # Texts stay texts.
+        assert "log-likelihood (nats per datum)" in one.decode()
 
 
 def test_no_display_is_touched(tmp_path):

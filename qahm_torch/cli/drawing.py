@@ -20,19 +20,19 @@ from qahm_torch.training.sample_grid import as_pictures
 
 
 def drawn(trained: Trained | TrainedPrior, num: int, num_temperatures: int) -> dict[str, Figure]:
-    r"""Returns figures by the names of their files.
+    r"""Returns figures by their names.
 
     Without a recognition network there are no reconstructions, and without metrics.csv in the run
     folder no learning curves.
     """
     trained.data.prepare_data()
     trained.data.setup("test")
-    figures = {"generated.png": _generated(trained, num, num_temperatures)}
+    figures = {"generated": _generated(trained, num, num_temperatures)}
     if isinstance(trained, Trained):
-        figures["reconstructed.png"] = _reconstructed(trained)
+        figures["reconstructed"] = _reconstructed(trained)
     metrics = trained.folder / "metrics.csv"
     if metrics.exists():
-        figures["learning_curves.png"] = learning_curves(read_metrics(metrics))
+        figures["learning_curves"] = learning_curves(read_metrics(metrics))
     return figures
 
 

@@ -18,7 +18,7 @@ def run(arguments: list[str]) -> None:
         "class", None, 0, "The class of all dreams, from 0, where the machine has class units."
     )
     parser.add_count("num_temperatures", 500, 2, "Temperatures of annealing the prior.")
-    parser.add_output("output", "The picture; RUN/dreams.png by default.")
+    parser.add_output("output", "The picture, .png, .pdf or .svg; RUN/dreams.png by default.")
     parser.add_output(
         "tensor",
         "Where to save the visible states too, of shape (num, num_visible), by torch.save.",
@@ -26,14 +26,15 @@ def run(arguments: list[str]) -> None:
     settings = parser.parse_args(arguments)
     trained = load_model(settings)
     output = Path(settings.output or trained.folder / "dreams.png")
-    check_writable(output)
 
     import torch
 
     from qahm_torch.cli.dreams import draw
     from qahm_torch.evaluation import atomic_write, image_grid, save_figure
+    from qahm_torch.evaluation.figures import FORMATS
     from qahm_torch.training.sample_grid import as_pictures
 
+    check_writable(output, suffix=FORMATS)
     dreams = draw(trained, settings.num, settings.num_temperatures, settings["class"])
     save_figure(image_grid(as_pictures(dreams.pixels, trained.data)), output)
     print(output)

@@ -6,13 +6,17 @@ __all__ = ["check_writable"]
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from qahm_torch.cli.mistakes import UsageError
 
 
 def check_writable(
-    path: str | Path, is_folder: bool = False, name: str = "the output", suffix: str = ""
+    path: str | Path,
+    is_folder: bool = False,
+    name: str = "the output",
+    suffix: str | Sequence[str] = (),
 ) -> None:
     r"""Tries to write where a file, or the files of a folder, will be, and leaves nothing there.
 
@@ -20,7 +24,7 @@ def check_writable(
         path: The file or folder. Folders that are missing will be made.
         is_folder: Whether it is a folder.
         name: What it is, for the error.
-        suffix: What it ends in; "" for anything.
+        suffix: What it ends in, or endings to choose from; none for anything.
 
     Raises:
         UsageError: If nothing can be written there, or it ends in something else.
@@ -32,8 +36,9 @@ def check_writable(
         qahm_torch.cli.mistakes.UsageError: the output is /dev/null/report.json, but /dev/null is no folder
     """  # noqa: E501
     path = Path(path)
-    if suffix and path.suffix != suffix:
-        raise UsageError(f"{name} is {path}, but it ends in {suffix}")
+    endings = [suffix] if isinstance(suffix, str) else suffix
+    if endings and path.suffix not in endings:
+        raise UsageError(f"{name} is {path}, but it ends in {' or '.join(endings)}")
     if path.is_dir() and not is_folder:
         raise UsageError(f"{name} is {path}, but that is a folder, and a file is written")
     missing = path if is_folder else path.parent

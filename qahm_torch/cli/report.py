@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["run"]
 
 from pathlib import Path
+from typing import Literal
 
 from qahm_torch.cli.arguments import load_model, parser_of
 from qahm_torch.cli.outputs import check_writable
@@ -20,6 +21,9 @@ def run(arguments: list[str]) -> None:
     parser.add_count("num", 40, 1, "The number of generated digits.")
     parser.add_count("num_temperatures", 500, 2, "Temperatures of annealing the prior.")
     parser.add_output("output", "The folder; RUN/figures if not set.", is_folder=True)
+    parser.add_argument(
+        "--format", type=Literal["png", "pdf", "svg"], default="png", help="That of the figures."
+    )
     settings = parser.parse_args(arguments)
     trained = load_model(settings)
     folder = Path(settings.output or trained.folder / "figures")
@@ -29,5 +33,6 @@ def run(arguments: list[str]) -> None:
     from qahm_torch.evaluation import save_figure
 
     for name, figure in drawn(trained, settings.num, settings.num_temperatures).items():
-        save_figure(figure, folder / name)
-        print(folder / name)
+        path = folder / f"{name}.{settings.format}"
+        save_figure(figure, path)
+        print(path)

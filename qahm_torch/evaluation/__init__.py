@@ -16,8 +16,6 @@ from qahm_torch.evaluation.diagnostics import (
 from qahm_torch.evaluation.figures import (
     Interval as Interval,
     intervals as intervals,
-    learning_curves as learning_curves,
-    read_metrics as read_metrics,
     save_figure as save_figure,
 )
 from qahm_torch.evaluation.files import (
@@ -42,6 +40,10 @@ from qahm_torch.evaluation.likelihood import (
     prior_log_likelihood as prior_log_likelihood,
     reconstruction_error as reconstruction_error,
 )
+from qahm_torch.evaluation.metric_curves import (
+    learning_curves as learning_curves,
+    read_metrics as read_metrics,
+)
 from qahm_torch.evaluation.neighbors import (
     NearestNeighbors as NearestNeighbors,
     nearest_neighbors as nearest_neighbors,
@@ -50,3 +52,4 @@ from qahm_torch.evaluation.pictures import (
     generated_and_nearest as generated_and_nearest,
     image_grid as image_grid,
 )
+from qahm_torch.evaluation.style import PALETTE as PALETTE, paper_style as paper_style

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from qahm_torch.evaluation.figures import DPI, INK, blank_figure
+from qahm_torch.evaluation.figures import blank_figure
+from qahm_torch.evaluation.style import DPI, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

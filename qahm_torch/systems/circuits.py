@@ -228,7 +228,7 @@ class Circuits(System):
             f" ({self.num_seeds} seeds)"
         )
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         figure = Figure(figsize=(13, 3.4), layout="constrained")
         axes = figure.subplots(1, 4)
         self._plot_likelihood(axes[0], report)

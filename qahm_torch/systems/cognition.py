@@ -147,7 +147,7 @@ class Cognition(System):
             f" ({self.num_seeds} seeds)"
         )
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         figure = Figure(figsize=(10, 4), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
         rows = report["rows"]

@@ -156,7 +156,7 @@ class DeepBelief(System):
             f" ({self.num_seeds} seeds)"
         )
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         figure = Figure(figsize=(8, 3.2 * len(self.lrs)), layout="constrained")
         panels = figure.subplots(len(self.lrs), 2, sharey=True, squeeze=False)
         for axes, lr in zip(panels, self.lrs, strict=True):

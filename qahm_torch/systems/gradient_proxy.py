@@ -214,7 +214,7 @@ class GradientProxy(System):
             f" in {lies['honest']} calls ({self.num_seeds} seeds)"
         )
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         return proxy_figure(report, (*RULES, GAUGES), EMBEDDED, REFERENCE)
 
     def _optimizer(self, prior: BoltzmannPrior) -> torch.optim.Optimizer:

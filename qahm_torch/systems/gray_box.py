@@ -266,7 +266,7 @@ class GrayBox(System):
             f" programming per picture ({self.num_seeds} seeds)"
         )
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         figure = Figure(figsize=(11, 4.6), layout="constrained")
         halves: Any = figure.subfigures(1, 2, width_ratios=(1, 1.25))
         left, right = halves

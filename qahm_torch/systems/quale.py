@@ -149,7 +149,7 @@ class QuALe(System):
             f" ({self.num_seeds} seeds)"
         )
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         shown = list(dict.fromkeys([_spread(self.spreads[0]), _spread(self.spreads[-1]), JUMP]))
         figure = Figure(figsize=(3.3 * len(shown), 3.4), layout="constrained")
         axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]

@@ -140,7 +140,7 @@ class QuantumGibbs(System):
             f" {machines[CLASSICAL]}, factorial {machines[FACTORIAL]} ({self.num_seeds} seeds)"
         )
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         figure = Figure(figsize=(9, 3), layout="constrained")
         axes = figure.subplots(1, 3)
         for color, arm in enumerate((BOUND, EXACT, LEARNED, SAMPLED)):

@@ -198,7 +198,7 @@ class QuantumRecognition(System):
             f" ({self.num_seeds} seeds)"
         )
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         figure = Figure(figsize=(12, 3.8), layout="constrained")
         axes = figure.subplots(1, 4)
         plot_known(axes[0], report["known"])

@@ -126,7 +126,7 @@ class QuantumRing(System):
             f" {last['complete']['mean']:.1f} ({self.num_seeds} seeds)"
         )
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         gammas = [row["gamma"] for row in report["rows"]]

@@ -119,7 +119,7 @@ class Seeds(System):
             f" {weights('exact draws', None, 0)} ({self.num_seeds} seeds)"
         )
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         axes = figure.subplots(1, 2)
         for axis, error in zip(axes, ("moments", "weights"), strict=True):

@@ -114,7 +114,7 @@ class SemiQuantumUnits(System):
             f" {report['best']:.2f} ({self.num_seeds} seeds)"
         )
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
         labels = {"hidden": "hidden units", "num_parameters": "parameters"}

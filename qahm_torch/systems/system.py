@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from matplotlib.figure import Figure
 
+from qahm_torch.evaluation.style import paper_style
+
 Case = dict[str, Any]
 Report = dict[str, Any]
 
@@ -51,6 +53,11 @@ class System(ABC):
     def headline(self, report: Report) -> str:
         r"""Returns the number of the system, with its unit, in one line of a table."""
 
-    @abstractmethod
     def plot(self, report: Report) -> Figure:
+        r"""Returns the figure of a report, in the style of all figures."""
+        with paper_style():
+            return self._plot(report)
+
+    @abstractmethod
+    def _plot(self, report: Report) -> Figure:
         r"""Returns the figure of a report."""

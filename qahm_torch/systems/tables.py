@@ -214,7 +214,7 @@ class MixedTables(System):
             told.append(f"{ours:.2f} at {rate} missing (Gaussian {rival:.2f})")
         return f"{', '.join(told)} nats per datum"
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         figure = Figure(figsize=(10, 3.5), layout="constrained")
         names = {"test": "test log-likelihood\nabove the Gaussian (nats)"}
         names["error"] = "error of missing\nnumbers (sd)"

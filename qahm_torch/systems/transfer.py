@@ -126,7 +126,7 @@ class Transfer(System):
             f" {self.tuning.num_updates} updates, {tuning} ({self.num_seeds} seeds)"
         )
 
-    def plot(self, report: Report) -> Figure:
+    def _plot(self, report: Report) -> Figure:
         targets = self.tuning.targets
         figure = Figure(figsize=(4.2 * (1 + len(targets)), 3.6), layout="constrained")
         first, *others = figure.subplots(1, 1 + len(targets), squeeze=False)[0]

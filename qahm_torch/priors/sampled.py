@@ -14,7 +14,7 @@ from torch import Tensor
 
 from qahm_torch.ising import Chains, Ising, Samples
 from qahm_torch.nn import Prior
-from qahm_torch.priors.sharing import from_first_process, is_first_process
+from qahm_torch.priors.sharing import from_first_process, is_first_process, refuse_second_bill
 from qahm_torch.samplers import Sampler, Submission
 
 
@@ -100,7 +100,11 @@ class SampledPrior(Prior):
             clamp: Spins to hold, of shape (N,) or (n, N): +-1, or 0 for free.
             sampler: A sampler to use instead of the prior's.
             generator: The source of random numbers.
+
+        Raises:
+            RuntimeError: If the sampler bills and this is not the first of several processes.
         """
+        refuse_second_bill(sampler or self.sampler)
         state = None
         if clamp is None and sampler is None and self.chains is not None:
             device = self.chains.spins.device

@@ -14,6 +14,7 @@ from torch import Tensor
 from qahm_torch.ising import Samples
 from qahm_torch.nn import Prior, Spins, Units
 from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.priors.sharing import refuse_second_bill
 from qahm_torch.training.prior_module import Interval, PriorModule, boltzmann_of
 
 
@@ -104,5 +105,6 @@ class MaximumLikelihood(PriorModule):
 @torch.no_grad()
 def _from_data(prior: BoltzmannPrior, batch: Tensor) -> Samples:
     r"""Returns samples whose chains start at visible spins (B, N_visible)."""
+    refuse_second_bill(prior.sampler)
     start = prior.from_visible(batch.to(prior.h))
     return prior.sampler.sample(prior.ising().detach(), len(batch), state=start)

@@ -24,11 +24,11 @@ def is_transformed(*tensors: Tensor) -> bool:
 
 
 def refuse_transforms(what: str, *tensors: Tensor) -> None:
-    r"""Raises RuntimeError under a transform of torch.func, by which no sampler can look.
+    r"""Raises RuntimeError under a transform of torch.func, through which no values can be read.
 
     Arguments:
-        what: What calls a sampler, and what would be right.
+        what: What it must not do, and what would be right.
         tensors: Those that are computed with, of any shape.
     """
     if is_transformed(*tensors):
-        raise RuntimeError(f"a transform of torch.func must not call a sampler: {what}")
+        raise RuntimeError(f"a transform of torch.func must not {what}")

@@ -102,7 +102,7 @@ class BoltzmannPrior(AtomicLoading, SampledPrior):
         """
         h, J, gamma = self.h, self.J, self.ising().gamma
         if negative is None:
-            refuse_transforms(f"draw samples before, {PASS_THEM}", h, J)
+            refuse_transforms(f"call the sampler: draw samples before, {PASS_THEM}", h, J)
         samples = None if negative is None else self._as_samples(negative)
         return log_partition(h, J, self.log_z, partial(self._negative_moments, samples, gamma))
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from qahm_torch.ising import CouplingGraph, Ising, Samples, exact_log_probs
 from qahm_torch.ising.derivatives import only_once
 from qahm_torch.ising.enumeration import MAX_QUANTUM_SPINS
-from qahm_torch.ising.transforms import refuse_transforms
+from qahm_torch.ising.transforms import is_transformed, refuse_transforms
 from qahm_torch.priors.boltzmann import BoltzmannPrior
 from qahm_torch.samplers import (
     FieldIntegral,
@@ -149,7 +149,8 @@ class QuantumGibbsPrior(BoltzmannPrior):
         ising = self.ising()
         if self.exact:
             places = 2 ** torch.arange(self.num_visible, device=spins.device)
-            return exact_log_probs(ising)[((spins > 0) * places).sum(-1)]
+            index = ((spins > 0) * places).sum(-1)
+            return exact_log_probs(ising).index_select(0, index.flatten()).view(index.shape)
         rows = spins.detach().reshape(-1, self.num_visible).to(self.h)
         held = self._of_lines(-ising.energy(rows), partial(self._held, rows))
         free = self._of_lines(self.log_z.view(1), partial(self._free, negative))
@@ -220,8 +221,8 @@ class QuantumGibbsPrior(BoltzmannPrior):
         )
 
     def _of_lines(self, values: Tensor, lines: Callable[[Ising], _Looks]) -> Tensor:
-        why = "sampled world lines are drawn in the backward pass"
-        refuse_transforms(why, self.h, self.J, self.gamma)
+        what = "draw world lines, as the backward pass does here: use torch.autograd"
+        refuse_transforms(what, self.h, self.J, self.gamma)
 
         def gradient(grad: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             model = Ising(self.graph, *parameters).detach()
@@ -315,7 +316,8 @@ def _checked_gamma(gamma: float | Tensor, num_spins: int) -> Tensor:
 
 
 def _check_whole(spins: Tensor) -> None:
-    if not torch.compiler.is_compiling() and not bool((spins.abs() == 1).all()):
+    is_traced = torch.compiler.is_compiling() or is_transformed(spins)
+    if not is_traced and not bool((spins.abs() == 1).all()):
         raise ValueError(
             "spins are relaxed, but the law of a transverse field is known for -1 and +1 only"
         )

@@ -100,7 +100,8 @@ class BoltzmannPrior(AtomicLoading, SampledPrior):
         Arguments:
             negative: Samples of the model to use instead of calling the sampler, of shape (S, N).
         """
-        h, J, gamma = self.h, self.J, self.ising().gamma
+        ising = self.ising()
+        h, J, gamma = ising.h, ising.J, ising.gamma
         if negative is None:
             refuse_transforms(f"call the sampler: draw samples before, {PASS_THEM}", h, J)
         samples = None if negative is None else self._as_samples(negative)

@@ -9,7 +9,14 @@ from torch import nn
 from torch.func import functional_call, grad, hessian, vmap
 from torch.nn.utils import parametrize
 
-from qahm_torch import ExactSampler, QuantumPriorLayer, Samples
+from qahm_torch import (
+    ExactSampler,
+    PathIntegralSampler,
+    QuantumGibbsPrior,
+    QuantumPriorLayer,
+    Sampler,
+    Samples,
+)
 from qahm_torch.ising import Ising, all_states, exact_log_partition, exact_log_probs
 
 SPINS = torch.tensor([[1.0, 1, -1, 1], [-1, 1, 1, -1], [1, -1, -1, -1]], dtype=torch.float64)
@@ -24,6 +31,17 @@ def layer():
         layer.J.normal_()
     layer.estimate_log_z()
     return layer
+
+
+class Enumerating(Sampler):
+    r"""All states with their probabilities as weights, and the models that were asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def _sample(self, ising, num_samples, **settings):
+        self.asked.append(ising)
+        return Samples(all_states(4), weights=exact_log_probs(ising).exp())
 
 
 class Loss(nn.Module):
@@ -57,6 +75,72 @@ def test_func_grad_is_the_enumerated_gradient(layer):
         torch.testing.assert_close(found[f"layer.{name}"], expected)
 
 
+def of_others(layer, factor):
+    r"""Returns parameters that are not those of the layer, as `functional_call` takes them."""
+    return {name: (factor * p).detach().requires_grad_() for name, p in layer.named_parameters()}
+
+
+def test_functional_call_samples_the_parameters_that_it_is_given(layer):
+    layer.sampler = Enumerating()
+    others = of_others(layer, -0.5)
+    (-functional_call(layer, others, (SPINS,)).mean()).backward()
+    loss = enumerated_loss(layer, list(others.values()), SPINS)
+    expected = torch.autograd.grad(loss, others.values())
+    for found, value in zip(others.values(), expected, strict=True):
+        torch.testing.assert_close(found.grad, value)
+    assert layer.h.grad is None
+
+
+def test_each_model_of_one_backward_pass_is_sampled_once(layer):
+    layer.sampler = Enumerating()
+    models = [dict(layer.named_parameters()), of_others(layer, -0.5)]
+    terms = [functional_call(layer, models[k], (SPINS,)).mean() for k in (0, 1, 0, 1)]
+    (-sum(terms)).backward()
+    assert len(layer.sampler.asked) == 2
+    for parameters in models:
+        expected = torch.autograd.grad(
+            2 * enumerated_loss(layer, list(parameters.values()), SPINS), parameters.values()
+        )
+        for found, value in zip(parameters.values(), expected, strict=True):
+            torch.testing.assert_close(found.grad, value)
+
+
+def test_what_is_asked_for_in_advance_is_kept_for_the_parameters_of_the_layer(layer):
+    layer.sampler = Enumerating()
+    layer.prefetch()
+    others = of_others(layer, -0.5)
+    (-functional_call(layer, others, (SPINS,)).mean()).backward()
+    assert torch.equal(layer.sampler.asked[0].h, others["h"])
+    (-layer(SPINS).mean()).backward()
+    assert torch.equal(layer.sampler.asked[1].h, layer.h) and len(layer.sampler.asked) == 2
+
+
+def test_world_lines_are_those_of_the_parameters_that_are_given():
+    class Recording(PathIntegralSampler):
+        def _sample(self, ising, num_samples, **settings):
+            asked.append(ising)
+            return super()._sample(ising, num_samples, **settings)
+
+    asked, sampler = [], Recording()
+    prior = QuantumGibbsPrior(4, exact=False, sampler=sampler, held_sampler=sampler, num_samples=9)
+    others = {name: (2 * p).detach().requires_grad_() for name, p in prior.named_parameters()}
+    functional_call(prior, others, (SPINS.float(),)).mean().backward()
+    assert len(asked) == 2
+    assert all(torch.equal(ising.J, others["J"]) for ising in asked)
+    assert all(torch.equal(ising.gamma, others["gamma"].expand(4)) for ising in asked)
+
+
+def test_second_derivative_of_the_parameters_that_are_given(layer):
+    layer.sampler = Enumerating()
+    others = of_others(layer, -0.5)
+    loss = -functional_call(layer, others, (SPINS,)).mean()
+    (first,) = torch.autograd.grad(loss, others["h"], create_graph=True)
+    (found,) = torch.autograd.grad(first[0], others["h"])
+    h, J = (p.detach() for p in others.values())
+    exact = torch.autograd.functional.hessian(lambda x: enumerated_loss(layer, (x, J), SPINS), h)
+    torch.testing.assert_close(found, exact[0])
+
+
 def test_per_sample_gradients_are_those_of_each_row(layer):
     loss = Loss(layer, exact_negative(layer))
     of_row = grad(lambda p, row: functional_call(loss, p, (row[None],)))
@@ -72,15 +156,23 @@ def test_func_grad_without_samples_is_refused(layer):
         grad(lambda p: functional_call(loss, p, (SPINS,)))(dict(loss.named_parameters()))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
-def test_second_derivatives_under_func_are_refused(layer):
+def test_second_derivatives_under_func_are_the_enumerated_ones(layer):
     loss = Loss(layer, exact_negative(layer))
     parameters = dict(loss.named_parameters())
-    with pytest.raises(NotImplementedError, match="forward mode"):
-        hessian(lambda p: functional_call(loss, p, (SPINS,)))(parameters)
     first = grad(lambda p: functional_call(loss, p, (SPINS,)))
-    with pytest.raises(RuntimeError, match="second derivative of log Z"):
-        grad(lambda p: first(p)["layer.h"].sum())(parameters)
+    found = grad(lambda p: first(p)["layer.h"][0])(parameters)
+    h, J = (p.detach() for p in parameters.values())
+    hessian_of = torch.autograd.functional.hessian
+    exact = hessian_of(lambda *x: enumerated_loss(layer, x, SPINS), (h, J))
+    torch.testing.assert_close(found["layer.h"], exact[0][0][0])
+    torch.testing.assert_close(found["layer.J"], exact[0][1][0])
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+def test_forward_over_reverse_is_refused_by_torch(layer):
+    loss = Loss(layer, exact_negative(layer))
+    with pytest.raises(NotImplementedError, match="forward mode"):
+        hessian(lambda p: functional_call(loss, p, (SPINS,)))(dict(loss.named_parameters()))
 
 
 def test_second_derivative_is_the_enumerated_one(layer):

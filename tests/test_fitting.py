@@ -20,7 +20,7 @@ def machine(widths=(6, 4, 3), prior=None, seed=0):
 
 def tensors(module):
     state = module.state_dict().items()
-    return {name: x.clone() for name, x in state if isinstance(x, torch.Tensor)}
+    return {name: x.clone() for name, x in state if not name.endswith("_extra_state")}
 
 
 def changed(before, module):

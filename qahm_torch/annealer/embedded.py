@@ -16,6 +16,7 @@ from qahm_torch.annealer.search import place
 from qahm_torch.annealer.settings import PlacementSettings
 from qahm_torch.ising import CouplingGraph, Samples, all_states, exact_log_probs
 from qahm_torch.ising.merging import Joined, Sets
+from qahm_torch.nn.told import as_tensor, told_by
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.samplers import Sampler, within
 
@@ -267,11 +268,11 @@ class EmbeddedPrior(BoltzmannPrior):
         held = None if clamp is None else self.from_visible(clamp)
         return super().sample(num_samples, held, sampler, generator=generator)
 
-    def get_extra_state(self) -> list[list[Hashable]]:
+    def get_extra_state(self) -> Tensor:
         r"""Returns the strands, so that a state dict cannot be loaded into a prior on others."""
-        return [list(strand) for strand in self.strands]
+        return as_tensor(self.strands)
 
-    def set_extra_state(self, state: list[list[Hashable]]) -> None:
+    def set_extra_state(self, state: Any) -> None:
         # The strands have been compared in `_load_from_state_dict`, before anything was copied.
         self.forget_chains()
 
@@ -286,8 +287,8 @@ class EmbeddedPrior(BoltzmannPrior):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        strands = state_dict.get(prefix + "_extra_state")
-        if strands is not None and strands != self.get_extra_state():
+        strands = told_by(state_dict.get(prefix + "_extra_state"))
+        if strands is not None and strands != told_by(self.get_extra_state()):
             raise ValueError(
                 f"the state is of {len(strands)} strands of {sum(map(len, strands))} qubits, but "
                 f"this prior has {self.num_visible} strands of {self.graph.num_spins} qubits, or "

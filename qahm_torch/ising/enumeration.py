@@ -55,7 +55,7 @@ def exact_log_probs(ising: Ising) -> Tensor:
     """
     if ising.is_classical:
         return torch.log_softmax(_classical_log_weights(ising), 0)
-    return torch.log_softmax(_LogDiagonal.apply(_hamiltonian(ising)), 0)
+    return torch.log_softmax(_LogDiagonal.apply(_hamiltonian(ising))[0], 0)
 
 
 def exact_moments(ising: Ising) -> Moments:
@@ -86,17 +86,24 @@ class _LogDiagonal(torch.autograd.Function):
         | https://doi.org/10.1137/1.9780898717778
     """
 
-    @staticmethod
-    def forward(ctx: Any, hamiltonian: Tensor) -> Tensor:
-        levels, vectors = torch.linalg.eigh(hamiltonian)
-        levels = levels - levels[0]
-        diagonal: Tensor = (vectors.square() * torch.exp(-levels)).sum(-1)
-        ctx.save_for_backward(hamiltonian, levels, vectors, diagonal)
-        return diagonal.log()
+    generate_vmap_rule = True
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        hamiltonian, levels, vectors, diagonal = ctx.saved_tensors
+    def forward(hamiltonian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        levels, vectors = torch.linalg.eigh(hamiltonian)
+        levels = levels - levels[0]
+        return (vectors.square() * torch.exp(-levels)).sum(-1).log(), levels, vectors
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
+        log_diagonal, levels, vectors = output
+        ctx.mark_non_differentiable(levels, vectors)
+        ctx.save_for_backward(*inputs, levels, vectors, log_diagonal)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> Tensor:
+        hamiltonian, levels, vectors, log_diagonal = ctx.saved_tensors
+        diagonal = log_diagonal.detach().exp()
         weighted = vectors.T @ ((grad.detach() / diagonal).unsqueeze(-1) * vectors)
         gradient = -(vectors @ (_divided(levels) * weighted) @ vectors.T)
         why = "exact_log_probs has no second derivative with a transverse field"

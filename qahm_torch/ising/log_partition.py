@@ -15,7 +15,7 @@ from qahm_torch.ising.model import Moments
 
 
 def log_partition(
-    h: Tensor, J: Tensor, value: Tensor, negative_phase: Callable[[], Moments]
+    h: Tensor, J: Tensor, value: Tensor, negative_phase: Callable[[Tensor, Tensor], Moments]
 ) -> Tensor:
     r"""Returns `value` with the gradient of :math:`\log Z` in h and J.
 
@@ -32,7 +32,8 @@ def log_partition(
         h: The fields of shape (N,).
         J: The couplings of shape (E,).
         value: An estimate of :math:`\log Z`, a scalar; it gets no gradient.
-        negative_phase: Returns the moments of the model; called in the backward pass.
+        negative_phase: Returns the moments of the model of h and J, which it is given as they were
+            here; called in the backward pass.
     """
     result: Tensor = _LogPartition.apply(h, J, value, negative_phase)
     return result
@@ -43,7 +44,7 @@ class _LogPartition(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        h: Tensor, J: Tensor, value: Tensor, negative_phase: Callable[[], Moments]
+        h: Tensor, J: Tensor, value: Tensor, negative_phase: Callable[[Tensor, Tensor], Moments]
     ) -> Tensor:
         return value.detach().to(h.dtype).clone()
 
@@ -54,7 +55,8 @@ class _LogPartition(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        values = zip(ctx.negative_phase(), ctx.saved_tensors, strict=True)
+        parameters = ctx.saved_tensors
+        values = zip(ctx.negative_phase(*parameters), parameters, strict=True)
         return *(-grad * _twice(moment, x) for moment, x in values), None, None
 
 

@@ -59,8 +59,8 @@ class Ising:
         _check_shape("h", h, graph.num_spins, "spins")
         _check_shape("J", J, graph.num_edges, "edges")
         self.graph = graph
-        self.h = h
-        self.J = J
+        self.h = h = _whole(h)
+        self.J = _whole(J)
         self.gamma = _transverse_field(gamma, h)
 
     @property
@@ -278,6 +278,15 @@ def moments(graph: CouplingGraph, spins: Tensor, weights: Tensor | None = None) 
 def _is_dense(graph: CouplingGraph) -> bool:
     # One matrix product of N^2 multiply-adds beats the gathering of 2E columns well below E = N^2.
     return graph.num_edges * 16 >= graph.num_spins**2
+
+
+def _whole(values: Tensor) -> Tensor:
+    r"""Returns all of a tensor of which each process may have a part, as `fully_shard` leaves it.
+
+    All processes have to be here together.
+    """
+    gather = getattr(values, "full_tensor", None)
+    return values if gather is None else gather()
 
 
 def _check_shape(name: str, values: Tensor, size: int, unit: str) -> None:

@@ -26,4 +26,5 @@ from qahm_torch.priors.posterior import exact_posterior as exact_posterior
 from qahm_torch.priors.quantum_boltzmann import QuantumGibbsPrior as QuantumGibbsPrior
 from qahm_torch.priors.restoration import restore as restore
 from qahm_torch.priors.semi_quantum import SemiQuantumPrior as SemiQuantumPrior
+from qahm_torch.priors.sharing import from_first_process as from_first_process
 from qahm_torch.priors.stacking import stack as stack

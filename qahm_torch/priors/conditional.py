@@ -5,13 +5,14 @@ from __future__ import annotations
 __all__ = ["ConditionalBoltzmann"]
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from qahm_torch.ising import CouplingGraph
 from qahm_torch.nn import BeliefNetwork, Draw, Recognition
+from qahm_torch.nn.told import as_tensor, told_by
 from qahm_torch.priors.field_rows import MAX_ENUMERATED, FieldRows, RowMoments, row_log_partition
 from qahm_torch.priors.row_sampling import DigitalFields, Repeats, SideBySide, annealed_row_log_z
 from qahm_torch.samplers import Sampler
@@ -190,11 +191,11 @@ class ConditionalBoltzmann(Recognition):
             self._beside = SideBySide(self.graph, self.rows_per_problem)
         return self._beside.draws(rows, sampler, num_samples, generator)
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def get_extra_state(self) -> Tensor:
         r"""Returns the graph, so that a state dict cannot be loaded into another one."""
-        return {"num_spins": self.graph.num_spins, "edges": self.graph.edges}
+        return as_tensor({"num_spins": self.graph.num_spins, "edges": self.graph.edges})
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
+    def set_extra_state(self, state: Any) -> None:
         # The graph has been compared in `_load_from_state_dict`, before anything was copied.
         pass
 
@@ -248,18 +249,14 @@ class ConditionalBoltzmann(Recognition):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        extra = cast("dict[str, Any] | None", state_dict.get(prefix + "_extra_state"))
-        if extra is not None and not self._is_of_graph(extra):
+        extra = told_by(state_dict.get(prefix + "_extra_state"))
+        if extra is not None and extra != told_by(self.get_extra_state()):
             raise ValueError(
                 f"the state is of another graph: {extra['num_spins']} spins and "
                 f"{len(extra['edges'])} edges; this one has {self.graph.num_spins} spins and "
                 f"{self.graph.num_edges} edges, or the same numbers with other edges"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-    def _is_of_graph(self, extra: dict[str, Any]) -> bool:
-        same_size = extra["num_spins"] == self.graph.num_spins
-        return same_size and torch.equal(extra["edges"].cpu(), self.graph.edges)
 
 
 def _flat(states: Tensor) -> Tensor:

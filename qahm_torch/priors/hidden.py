@@ -13,6 +13,7 @@ from torch import Tensor
 
 from qahm_torch.ising import CouplingGraph, Ising, all_states
 from qahm_torch.ising.derivatives import only_once
+from qahm_torch.ising.transforms import refuse_transforms
 from qahm_torch.samplers import Sampler
 
 MAX_GROUP = 10
@@ -67,6 +68,8 @@ class HiddenUnits:
         if len(self.hidden) == 0:
             return classical.energy(visible)
         if not self.are_exact:
+            what = "sample a large group of hidden units, as backward does: use torch.autograd"
+            refuse_transforms(what, visible, ising.h, ising.J)
             sampled: Tensor = _SampledFreeEnergy.apply(visible, ising.h, ising.J, self, sampler)
             return sampled
         with torch.autocast(visible.device.type, enabled=False):

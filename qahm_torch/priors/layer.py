@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from qahm_torch.ising import CouplingGraph, Ising, Samples
+from qahm_torch.nn.told import as_tensor, told_by
 from qahm_torch.priors.boltzmann import BoltzmannPrior
 from qahm_torch.priors.hidden import HiddenUnits
 from qahm_torch.samplers import GibbsSampler, Sampler
@@ -231,16 +232,18 @@ class QuantumPriorLayer(BoltzmannPrior):
             return clamp
         return self.hidden_sampler.sample(model, len(spins), clamp=clamp).spins
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def get_extra_state(self) -> Tensor:
         r"""Returns the graph, so that a state dict cannot be loaded into another one."""
-        return {
-            "num_spins": self.graph.num_spins,
-            "edges": self.graph.edges,
-            "labels": list(self.graph.labels),
-            "hidden": self.hidden_units.hidden.tolist(),
-        }
+        return as_tensor(
+            {
+                "num_spins": self.graph.num_spins,
+                "edges": self.graph.edges,
+                "labels": self.graph.labels,
+                "hidden": self.hidden,
+            }
+        )
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
+    def set_extra_state(self, state: Any) -> None:
         # The graph has been compared in `_load_from_state_dict`, before anything was copied.
         self.forget_chains()
 
@@ -254,8 +257,8 @@ class QuantumPriorLayer(BoltzmannPrior):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        extra = state_dict.get(prefix + "_extra_state")
-        if extra is not None and not self._same_graph(extra):
+        extra = told_by(state_dict.get(prefix + "_extra_state"))
+        if extra is not None and extra != told_by(self.get_extra_state()):
             raise ValueError(
                 f"the state is of another graph: {extra['num_spins']} spins, "
                 f"{len(extra['edges'])} edges, {len(extra['hidden'])} hidden; this layer has "
@@ -264,7 +267,3 @@ class QuantumPriorLayer(BoltzmannPrior):
                 "or labels"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-    def _same_graph(self, extra: dict[str, Any]) -> bool:
-        graph = CouplingGraph(extra["num_spins"], extra["edges"], extra["labels"])
-        return graph == self.graph and extra["hidden"] == self.hidden_units.hidden.tolist()

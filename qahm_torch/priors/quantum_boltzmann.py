@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["QuantumGibbsPrior"]
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import networkx as nx
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from qahm_torch.ising import CouplingGraph, Ising, Samples, exact_log_probs
 from qahm_torch.ising.derivatives import only_once
 from qahm_torch.ising.enumeration import MAX_QUANTUM_SPINS
+from qahm_torch.ising.transforms import is_transformed, refuse_transforms
 from qahm_torch.priors.boltzmann import BoltzmannPrior
 from qahm_torch.samplers import (
     FieldIntegral,
@@ -147,10 +149,11 @@ class QuantumGibbsPrior(BoltzmannPrior):
         ising = self.ising()
         if self.exact:
             places = 2 ** torch.arange(self.num_visible, device=spins.device)
-            return exact_log_probs(ising)[((spins > 0) * places).sum(-1)]
+            index = ((spins > 0) * places).sum(-1)
+            return exact_log_probs(ising).index_select(0, index.flatten()).view(index.shape)
         rows = spins.detach().reshape(-1, self.num_visible).to(self.h)
-        held = self._of_lines(-ising.energy(rows), lambda: self._held(rows))
-        free = self._of_lines(self.log_z.view(1), lambda: self._free(negative))
+        held = self._of_lines(-ising.energy(rows), partial(self._held, rows))
+        free = self._of_lines(self.log_z.view(1), partial(self._free, negative))
         return (held - free).view(spins.shape[:-1])
 
     def ising(self) -> Ising:
@@ -217,20 +220,24 @@ class QuantumGibbsPrior(BoltzmannPrior):
             f"exact={self.exact}, num_samples={self.num_samples}, sampler={self.sampler!r}"
         )
 
-    def _of_lines(self, values: Tensor, lines: Callable[[], _Looks]) -> Tensor:
-        def gradient(grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            return _gradient(self.ising().detach(), lines(), grad)
+    def _of_lines(self, values: Tensor, lines: Callable[[Ising], _Looks]) -> Tensor:
+        what = "draw world lines, as the backward pass does here: use torch.autograd"
+        refuse_transforms(what, self.h, self.J, self.gamma)
+
+        def gradient(grad: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            model = Ising(self.graph, *parameters).detach()
+            return _gradient(model, lines(model), grad)
 
         result: Tensor = _OfLines.apply(self.h, self.J, self.gamma.abs(), values, gradient)
         return result
 
-    def _held(self, rows: Tensor) -> _Looks:
-        r"""Returns what lines are that are held at each row."""
-        answer = self.held_sampler.sample(self.ising().detach(), len(rows), clamp=rows)
+    def _held(self, rows: Tensor, ising: Ising) -> _Looks:
+        r"""Returns what lines of a model are that are held at each row."""
+        answer = self.held_sampler.sample(ising, len(rows), clamp=rows)
         return self._looks(answer.state, len(rows))
 
-    def _free(self, negative: Tensor | Samples | None) -> _Looks:
-        samples = self._of_this_backward() if negative is None else negative
+    def _free(self, negative: Tensor | Samples | None, ising: Ising) -> _Looks:
+        samples = self._of_this_backward(ising) if negative is None else negative
         state = samples.state if isinstance(samples, Samples) else None
         return self._looks(state, 1)
 
@@ -265,7 +272,7 @@ class _OfLines(torch.autograd.Function):
         J: Tensor,
         field: Tensor,
         values: Tensor,
-        gradient: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]],
+        gradient: Callable[..., tuple[Tensor, Tensor, Tensor]],
     ) -> Tensor:
         ctx.save_for_backward(h, J, field)
         ctx.gradient = gradient
@@ -274,7 +281,7 @@ class _OfLines(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         with torch.no_grad():
-            found = ctx.gradient(grad.detach())
+            found = ctx.gradient(grad.detach(), *ctx.saved_tensors)
         why = "sampled world lines have no second derivative"
         of_h, of_J, of_field = (
             only_once(value, parameter, why)
@@ -309,7 +316,8 @@ def _checked_gamma(gamma: float | Tensor, num_spins: int) -> Tensor:
 
 
 def _check_whole(spins: Tensor) -> None:
-    if not torch.compiler.is_compiling() and not bool((spins.abs() == 1).all()):
+    is_traced = torch.compiler.is_compiling() or is_transformed(spins)
+    if not is_traced and not bool((spins.abs() == 1).all()):
         raise ValueError(
             "spins are relaxed, but the law of a transverse field is known for -1 and +1 only"
         )

@@ -331,7 +331,7 @@ def _told(arm: str, checks: list[dict[str, Any]], weights: list[float]) -> dict[
     return told
 
 
-def _given(negative: Moments) -> Moments:
+def _given(negative: Moments, h: Tensor, J: Tensor) -> Moments:
     return negative
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 from qahm_torch.ising import Samples
 from qahm_torch.nn import Prior, Spins, Units
 from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.priors.sharing import refuse_second_bill
 from qahm_torch.training.prior_module import Interval, PriorModule, boltzmann_of
+from qahm_torch.training.repeated import FirstAsked, Reweighted, reweighted
 
 
 class MaximumLikelihood(PriorModule):
@@ -24,6 +26,11 @@ class MaximumLikelihood(PriorModule):
     its own chains (persistent contrastive divergence if the layer is persistent and the sampler
     Gibbs), with `negative="data"` chains that start at the data in every step (contrastive
     divergence; k is the number of sweeps of the sampler, which must take chains as its state).
+
+    *Optimizers that ask again.* LBFGS asks for the loss of an update several times. The samples
+    are then those of the first time with weights of the present model, so that the loss is one
+    function and a device is asked once. Weights lose their meaning over long ways: `max_iter` is
+    better few, and `line_search_fn` "strong_wolfe".
 
     Arguments:
         layer: The prior.
@@ -36,6 +43,8 @@ class MaximumLikelihood(PriorModule):
     Raises:
         ValueError: If `negative` is neither of the two, or "data" and the prior no Boltzmann
             machine.
+        RuntimeError: In training, if the optimizer asks again, and samples can have no other
+            weights: those of a transverse field, or with "data".
 
     References:
         | Training products of experts by minimizing contrastive divergence (Hinton, 2002)
@@ -71,6 +80,7 @@ class MaximumLikelihood(PriorModule):
             )
         self.layer = layer
         self.start = negative
+        self._first: FirstAsked | None = None  # of the update that runs
 
     @property
     def prior(self) -> Prior:
@@ -82,9 +92,8 @@ class MaximumLikelihood(PriorModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = self.states_of(batch)
-        machine = boltzmann_of(self) if self.start == "data" else None
-        self.negative = self.draw_negative() if machine is None else _from_data(machine, batch)
-        loss = -self.layer.log_prob(batch, self.negative).mean()
+        self.negative, log_ratio = self._negative_of(batch)
+        loss = log_ratio - self.layer.log_prob(batch, self.negative).mean()
         self._log_train({"loss": loss})
         return loss
 
@@ -93,6 +102,26 @@ class MaximumLikelihood(PriorModule):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate(self.states_of(batch), "test")
+
+    def why_not_again(self) -> str:
+        prior = boltzmann_of(self)
+        if prior is None:
+            return ""
+        if self.start == "data":
+            return "its negative phase is drawn anew from the data each time"
+        return "" if prior.gamma is None else "samples of a transverse field have no other weights"
+
+    def _negative_of(self, batch: Tensor) -> Reweighted:
+        r"""Returns the negative phase, and what log Z has grown by where it is asked for again."""
+        prior = boltzmann_of(self)
+        if prior is not None and self._first is not None and self._num_asked > 0:
+            return reweighted(self._first, prior.ising())
+        if prior is not None and self.start == "data":
+            samples = _from_data(prior, batch)
+        else:
+            samples = self.draw_negative()
+        self._first = None if prior is None else FirstAsked(prior.ising().detach(), samples)
+        return Reweighted(samples, batch.new_zeros(()))
 
     def _evaluate(self, batch: Tensor, stage: str) -> None:
         value = self.layer(batch).mean()
@@ -104,5 +133,6 @@ class MaximumLikelihood(PriorModule):
 @torch.no_grad()
 def _from_data(prior: BoltzmannPrior, batch: Tensor) -> Samples:
     r"""Returns samples whose chains start at visible spins (B, N_visible)."""
+    refuse_second_bill(prior.sampler)
     start = prior.from_visible(batch.to(prior.h))
     return prior.sampler.sample(prior.ising().detach(), len(batch), state=start)

@@ -6,7 +6,7 @@ __all__ = ["Interval", "PriorModule", "boltzmann_of", "freeze"]
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -89,6 +89,7 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         self.lr_scheduler_interval = lr_scheduler_interval
         self.prior_lr = prior_lr
         self.negative: Samples | None = None
+        self._num_asked = 0  # how often the optimizer has asked for the loss of this update
         self._resumed: dict[str, list[Any]] | None = None
         self._before_validation: dict[str, Tensor] = {}
         self._validated = torch.empty(0)  # the fields of what is validated
@@ -124,6 +125,37 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
             "interval": self.lr_scheduler_interval,
         }
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def why_not_again(self) -> str:
+        r"""Returns why an optimizer may ask for the loss of an update once only, if so.
+
+        What it asks for several times has to be one function, along which it searches.
+        """
+        return "it is drawn anew each time"
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        def closure() -> Any:
+            why = self.why_not_again() if self._num_asked > 0 else ""
+            if why:
+                raise RuntimeError(
+                    f"the optimizer asks for the loss of an update again, as LBFGS does, but {why}"
+                    ": use one that asks once, such as Adam"
+                )
+            loss = None if optimizer_closure is None else optimizer_closure()
+            self._num_asked += 1
+            return loss
+
+        self._num_asked = 0
+        try:
+            super().optimizer_step(epoch, batch_idx, optimizer, closure)
+        finally:
+            self._num_asked = 0
 
     def configure_gradient_clipping(
         self,

@@ -4,21 +4,50 @@ from __future__ import annotations
 
 __all__ = ["class_law", "hide", "read_classes", "weigh_observed", "weighed_classes"]
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from qahm_torch.nn.belief import BeliefNetwork
 from qahm_torch.nn.distributions import Joint, uniform_like
-from qahm_torch.nn.mixed import MixedDistribution, MixedUnits
+from qahm_torch.nn.mixed import Filled, MixedDistribution, MixedUnits
+from qahm_torch.nn.recognition import Draw, Recognition
 
-if TYPE_CHECKING:
-    from qahm_torch.nn.machine import HelmholtzMachine
+
+class Machine(Protocol):
+    r"""What is asked of a `HelmholtzMachine` here."""
+
+    recognition: Recognition
+    generator: BeliefNetwork
+
+    @property
+    def num_classes(self) -> int: ...
+
+    @property
+    def num_pixels(self) -> int: ...
+
+    def infer(
+        self, visible: Tensor, num_particles: int, *, generator: torch.Generator | None = None
+    ) -> Draw: ...
+
+    def fill(
+        self,
+        visible: Tensor,
+        states: Sequence[Tensor],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Filled: ...
+
+    def log_joint(
+        self, states: Sequence[Tensor], negative: None = None, observed: Tensor | None = None
+    ) -> Tensor: ...
 
 
 def weighed_classes(
-    machine: HelmholtzMachine,
+    machine: Machine,
     visible: Tensor,
     num_particles: int,
     generator: torch.Generator | None,
@@ -42,7 +71,7 @@ def weighed_classes(
 
 
 def read_classes(
-    machine: HelmholtzMachine,
+    machine: Machine,
     visible: Tensor,
     num_particles: int,
     generator: torch.Generator | None,
@@ -61,7 +90,7 @@ def read_classes(
 
 
 def weigh_observed(
-    machine: HelmholtzMachine,
+    machine: Machine,
     visible: Tensor,
     mask: Tensor,
     num_particles: int,
@@ -128,7 +157,7 @@ def hide(
     return seen
 
 
-def _features(machine: HelmholtzMachine, visible: Tensor) -> Tensor:
+def _features(machine: Machine, visible: Tensor) -> Tensor:
     r"""Returns visible states in which no class is known, NaN."""
     if machine.num_classes == 0:
         raise ValueError(
@@ -140,13 +169,13 @@ def _features(machine: HelmholtzMachine, visible: Tensor) -> Tensor:
     return features
 
 
-def _sees_columns(machine: HelmholtzMachine) -> bool:
+def _sees_columns(machine: Machine) -> bool:
     r"""Returns whether classes depend on other columns directly, and not by hidden states only."""
     output = machine.generator.output
     return isinstance(output, MixedUnits) and output.is_sequential
 
 
-def _probs(machine: HelmholtzMachine, first: Tensor, values: Tensor) -> Tensor:
+def _probs(machine: Machine, first: Tensor, values: Tensor) -> Tensor:
     r"""Returns the probabilities of the classes given states of the first hidden layer."""
     visible = machine.generator.conditional(len(machine.generator.layers) - 1, first)
     return (class_law(visible, values).mean + 1) / 2

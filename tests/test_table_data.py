@@ -11,7 +11,8 @@ import yaml
 
 import qahm_torch as qt
 from qahm_torch.data import TableData
-from qahm_torch.evaluation import impute
+from qahm_torch.evaluation import classification_accuracy, impute, reconstruction_error
+from qahm_torch.ising import all_states
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own_data.md").read_text()
 TABLE = (
@@ -129,3 +130,144 @@ def test_the_page_runs(tmp_path, monkeypatch):
         assert "loss" not in scope or scope["loss"].isfinite()
     told, _ = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
     TableData(**yaml.safe_load(told)["data"]["init_args"])
+
+
+def told_split(folder):
+    parts = ["train", "test", "val", "test", "train"]
+    lines = TABLE.splitlines()
+    return written(
+        folder, "\n".join(f"{a},{b}" for a, b in zip(lines, ["part", *parts], strict=True))
+    )
+
+
+def test_a_column_says_which_rows_are_for_what(tmp_path):
+    data = TableData(told_split(tmp_path), "kind", split="part")
+    data.setup()
+    whole = data.encode(data.rows)
+    torch.testing.assert_close(data.train, whole[[0, 4]], equal_nan=True)
+    torch.testing.assert_close(data.val, whole[[2]], equal_nan=True)
+    torch.testing.assert_close(data.test, whole[[1, 3]], equal_nan=True)
+    # The scale is that of training rows alone; the column of parts is none of the table.
+    assert float(data.original.train[:, 0].mean()) == 2.5 and "part" not in data.categories
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "told"),
+    [
+        (("val", "dev"), {}, "the split holds 'dev' in row 3"),
+        ((",val", ","), {}, "the split is empty in row 3"),
+        (("train", "val"), {}, "the split has no row for train"),
+        (("x", "x"), {"num_val": 1}, "num_val is 1 and num_test 0, but the split says"),
+        (("part", "parts"), {}, "'part' is no column of mine.csv"),
+    ],
+)
+def test_a_split_that_is_none_is_refused(tmp_path, change, options, told):
+    path = told_split(tmp_path)
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(ValueError, match=re.escape(told)):
+        TableData(path, "kind", split="part", **options)
+
+
+def test_parts_are_numbers_or_shares(tmp_path):
+    data = TableData(coupled(tmp_path), "kind", num_val=0.1, num_test=20)
+    data.setup()
+    assert [len(part) for part in (data.train, data.val, data.test)] == [250, 30, 20]
+    for wrong in (-0.5, 2.5):
+        with pytest.raises(ValueError, match=f"num_val is {wrong}, but it is a whole number"):
+            TableData(coupled(tmp_path), "kind", num_val=wrong)
+
+
+def table_machine(data, num_context=None):
+    torch.manual_seed(0)
+    prior = qt.QuantumPriorLayer(3, sampler=qt.ExactSampler(), num_samples=64)
+    machine = qt.TableMachine(data.units, prior, num_hidden=4, num_context=num_context)
+    with torch.no_grad():
+        for parameter in machine.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    prior.estimate_log_z()
+    return machine
+
+
+def exact_classes(machine, row):
+    r"""Returns p(class | known columns), summed over hidden states and missing spins."""
+    hidden = all_states(3, torch.float32)
+    log_prior = machine.prior.log_prob(hidden)
+    law = machine.generator.conditional(0, hidden)
+    joint = []
+    for code in 2 * torch.eye(machine.num_classes) - 1:
+        filled = row.repeat(2, 1)
+        filled[:, machine.num_pixels :] = code
+        filled[:, 1] = torch.tensor([-1.0, 1.0])  # the missing spin
+        terms = log_prior + law.log_prob(filled.unsqueeze(1))
+        joint.append(terms.logsumexp((0, 1)))
+    return torch.stack(joint).softmax(0)
+
+
+@pytest.mark.parametrize("num_context", [None, 2])
+def test_classes_of_a_table_are_those_of_enumeration(tmp_path, num_context):
+    data = TableData(written(tmp_path, TABLE), "kind", kinds={"rooms": "continuous"})
+    data.setup()
+    machine = table_machine(data, num_context)
+    assert machine.num_classes == 3
+    row = data.encode(data.rows)[2]
+    assert row[1].isnan() and row.isnan().sum() == 1
+    with torch.no_grad():
+        expected = exact_classes(machine, row)
+        probs = machine.classify(row, 40_000, generator=torch.Generator().manual_seed(0))
+    assert expected.max() - expected.min() > 0.05
+    torch.testing.assert_close(probs, expected, atol=0.01, rtol=0)
+    # What is known of the class is not looked at.
+    row[machine.num_pixels :] = torch.nan
+    again = machine.classify(row, 40_000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again, probs)
+    read = machine.read_out(row, 100)
+    assert read.shape == (3,) and read.sum() == pytest.approx(1)
+
+
+def test_a_last_column_of_categories_is_no_class_by_itself(tmp_path):
+    data = TableData(written(tmp_path), leave_out=["rooms"])
+    assert data.units.num_classes == data.num_classes == 0
+    with pytest.raises(ValueError, match="has_classes is true, but the last column is Spins"):
+        qt.MixedUnits([qt.OneHot(3), qt.Spins(1)], has_classes=True)
+
+
+def test_accuracy_and_error_are_of_what_is_known(tmp_path):
+    data = TableData(written(tmp_path), "kind")
+    data.setup()
+    machine = table_machine(data)
+    rows = data.train.clone()
+    torch.manual_seed(0)
+    error = reconstruction_error(machine, rows)
+    torch.manual_seed(0)
+    seen = rows.clone()
+    seen[:, machine.num_pixels :] = torch.nan
+    gaps = (machine.reconstruct(seen) - rows)[:, : machine.num_pixels].flatten()
+    known = [x**2 for x in gaps.tolist() if not math.isnan(x)]
+    assert 0 < len(known) < len(gaps)
+    assert error == pytest.approx(sum(known) / len(known))
+    rows[0, machine.num_pixels :] = torch.nan
+    right = classification_accuracy(machine, rows, num_particles=500)
+    assert right in (0, 0.25, 0.5, 0.75, 1)
+    assert math.isnan(classification_accuracy(machine, rows[:1]))
+
+
+def test_dreams_of_a_class_of_a_table(tmp_path):
+    data = TableData(written(tmp_path), "kind")
+    dreams = qt.class_dreams(table_machine(data), torch.tensor([2, 0]))[-1]
+    assert data.decode(dreams)[:, -1].tolist() == [2, 0]
+    with pytest.raises(ValueError, match="the class depends on the columns before it"):
+        qt.class_dreams(table_machine(data, 2), torch.tensor([2, 0]))
+
+
+def test_a_machine_of_a_table_comes_back(tmp_path):
+    machine = table_machine(TableData(written(tmp_path), "kind"), 2)
+    machine.save(tmp_path / "machine.pt")
+    again = qt.HelmholtzMachine.load(tmp_path / "machine.pt")
+    rows = again.generate(5)
+    assert again.num_classes == 3 and again.num_context == 2
+    states = [rows, machine.infer(rows, 1).states[0][0]]
+    assert torch.equal(again.log_joint(states), machine.log_joint(states))
+    with pytest.raises(ValueError, match="units are None, but a TableMachine takes the MixedUn"):
+        qt.TableMachine(None, machine.prior)
+    with pytest.raises(ValueError, match="num_hidden is 0, but at least 1"):
+        qt.TableMachine(machine.units, machine.prior, 0)

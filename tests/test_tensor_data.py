@@ -29,6 +29,12 @@ def spin_machine(num_visible=4, output=None):
     return qt.HelmholtzMachine(*networks, prior)
 
 
+def trained(module, data, folder):
+    trainer = quiet_trainer(folder)
+    trainer.fit(module, data)
+    return trainer.global_step
+
+
 @pytest.mark.parametrize(
     "values",
     [BYTES, BYTES[:, 0], BYTES.flatten(1), BYTES.numpy(), ROWS, ROWS.double().numpy()],
@@ -50,14 +56,53 @@ def test_the_same_rows_whatever_they_come_in(values):
 def test_levels_bits_and_shapes_are_found():
     data = TensorData(BYTES)
     assert (data.num_levels, data.image_shape, data.num_classes) == (256, (8, 8), 0)
-    for bits in (BYTES.flatten(1) > 9, (BYTES.flatten(1) > 9).byte()):
-        data = TensorData(bits)
+    bits = BYTES.flatten(1) > 9
+    for values, told in ((bits, None), (bits.byte(), 2), (bits.long(), 2)):
+        data = TensorData(values, num_levels=told)
         data.setup()
         assert data.num_levels == 2 and data.image_shape is None
         assert set(data.train.unique().tolist()) == {-1.0, 1.0}
     data = TensorData(torch.tensor([[0, 1, 2], [2, 1, 0]]), num_levels=3)
     data.setup()
     assert data.train.unique().tolist() == [-1, 0, 1]
+
+
+class Seeing(MachineModule):
+    r"""Keeps what it makes of batches."""
+
+    def states_of(self, batch):
+        self.seen = super().states_of(batch)
+        return self.seen
+
+
+DARK = torch.cat([(BYTES[:5] > 9).byte(), BYTES[5:]])
+
+
+def test_dark_bytes_mean_the_same_in_a_batch_and_in_a_data_set(tmp_path):
+    whole = TensorData(DARK)
+    whole.setup()
+    assert whole.num_levels == 256
+    module = Seeing(small_machine(classes=False))
+    seen = []
+    loader = DataLoader(TensorDataset(DARK), batch_size=5)
+    for batch in loader:
+        seen.append(module.states_of(batch))
+        assert seen[-1].min() == -1
+    # The rows of the data set are shuffled.
+    torch.testing.assert_close(*(rows.unique(dim=0) for rows in (torch.cat(seen), whole.train)))
+    assert trained(module, loader, tmp_path) == 2
+
+
+def test_a_data_set_of_nothing_but_dark_bytes_is_asked_about(tmp_path):
+    bits = (BYTES > 9).byte()
+    told = "values are bytes of which none is above 1: for bits make them booleans"
+    with pytest.raises(TypeError, match=told):
+        TensorData(bits)
+    module = MachineModule(small_machine(classes=False))
+    with pytest.raises(TypeError, match=told):
+        trained(module, DataLoader(TensorDataset(bits), batch_size=5), tmp_path)
+    with pytest.raises(TypeError, match="values have dtype torch.int64, whose range is not known"):
+        module.states_of(bits.long())
 
 
 def test_the_split_is_by_the_seed():
@@ -94,23 +139,9 @@ def test_what_is_unclear_is_refused(arguments, error, told):
         TensorData(*arguments)
 
 
-def trained(module, data, folder):
-    trainer = quiet_trainer(folder)
-    trainer.fit(module, data)
-    return trainer.global_step
-
-
 def test_two_lines_train_a_machine(tmp_path):
     data = TensorData(BYTES, LABELS, num_val=2, batch_size=4)
     assert trained(MachineModule(small_machine()), data, tmp_path) == 2
-
-
-class Seeing(MachineModule):
-    r"""Keeps what it makes of batches."""
-
-    def states_of(self, batch):
-        self.seen = super().states_of(batch)
-        return self.seen
 
 
 @pytest.mark.parametrize(

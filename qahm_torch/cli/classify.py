@@ -16,8 +16,7 @@ from tqdm import tqdm
 from qahm_torch.cli.arguments import Trained, load_machine, parser_of
 from qahm_torch.cli.file_rows import class_names, rows_of_file
 from qahm_torch.cli.outputs import check_writable
-from qahm_torch.evaluation import atomic_write, impute
-from qahm_torch.nn import MixedUnits
+from qahm_torch.evaluation import atomic_write
 from qahm_torch.nn.support import check_values
 
 _ROWS = 100  # at a time
@@ -44,7 +43,7 @@ def run(arguments: list[str]) -> None:
         type=str,
         default="classify",
         help="'classify' weighs what recognition proposes by the model, 'read_out' takes it at "
-        "its word. A table has its own, importance sampling.",
+        "its word.",
     )
     parser.add_argument(
         "--num_particles", type=int, default=100, help="Importance samples per row."
@@ -95,12 +94,7 @@ def _probabilities(trained: Trained, rows: Tensor, rule: str, num_particles: int
     unknown[:, num_features:] = torch.nan
     parts = []
     for part in tqdm(unknown.split(_ROWS), "classifying", disable=None, leave=False):
-        if isinstance(machine.generator.output, MixedUnits):
-            # Class units are one of its columns.
-            mean = impute(machine, part, num_particles).mean[:, num_features:]
-            parts.append((mean + 1) / 2)
-        else:
-            parts.append(getattr(machine, rule)(part, num_particles))
+        parts.append(getattr(machine, rule)(part, num_particles))
     return torch.cat(parts)
 
 

@@ -60,7 +60,7 @@ def _reconstructed(trained: Trained, num: int = 10) -> Figure:
     r"""Returns a figure of test digits above what is left of them after each hidden layer."""
     machine = trained.machine
     test = trained.data.test[:num].clone()
-    test[:, machine.num_pixels :] = 0
+    test[:, machine.num_pixels :] = torch.nan
     depths = range(1, len(machine.generator.layers) + 1)
     rows = [test, *(machine.reconstruct(test, depth).detach() for depth in depths)]
     pixels = torch.cat(rows)[:, : machine.num_pixels]

@@ -31,6 +31,7 @@ from qahm_torch.training import (
 from qahm_torch.training.atomic_checkpoints import write_atomically
 from qahm_torch.training.checkpoints import secure
 from qahm_torch.training.curves import ContinuedCurves
+from qahm_torch.training.linking import link_units
 from qahm_torch.training.misfit import is_misfit, misfit
 from qahm_torch.training.naming import parsing
 from qahm_torch.training.processes import run_folder
@@ -93,6 +94,7 @@ class QahmCLI(LightningCLI):
             help="Prefixes of the names of parameters that are not trained, such as "
             "[machine.recognition].",
         )
+        link_units(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         with reading(parser):

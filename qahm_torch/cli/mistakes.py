@@ -177,9 +177,15 @@ def _indent(line: str) -> int:
 
 
 def _cleaned(lines: list[str]) -> str:
-    # The parser's bullets, but no sign of a number.
-    stripped = [re.sub(r"^\s*(- )?", "", line) for line in lines]
-    return "\n  ".join(line for line in stripped if line and not line.startswith(_NOISE))
+    kept, is_noise = [], False
+    for line in lines:
+        # The parser's bullets, but no sign of a number.
+        stripped = re.sub(r"^\s*(- )?", "", line)
+        # A value that is repeated may be of many lines, up to the next bullet.
+        is_noise = stripped.startswith(_NOISE) or (is_noise and not re.match(r"\s*- ", line))
+        if stripped and not is_noise:
+            kept.append(stripped)
+    return "\n  ".join(kept)
 
 
 def _is_parser(value: object) -> TypeGuard[ArgumentParser]:

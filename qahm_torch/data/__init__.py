@@ -5,6 +5,7 @@ from qahm_torch.data.coding import (
     dequantize as dequantize,
     draw_spins as draw_spins,
     grid_rows as grid_rows,
+    levels_of as levels_of,
     one_hot_spins as one_hot_spins,
 )
 from qahm_torch.data.color_patches import ColorPatches as ColorPatches

@@ -2,7 +2,7 @@ r"""How levels and classes become units: grids, noise within levels, spins, one-
 
 from __future__ import annotations
 
-__all__ = ["dequantize", "draw_spins", "grid_rows", "one_hot_spins"]
+__all__ = ["dequantize", "draw_spins", "grid_rows", "levels_of", "one_hot_spins"]
 
 import torch
 from torch import Tensor
@@ -133,6 +133,55 @@ def grid_rows(levels: Tensor, num_levels: int, labels: Tensor, num_classes: int)
     if num_classes == 0:
         return features
     return torch.cat([features, one_hot_spins(labels, num_classes)], dim=-1)
+
+
+def levels_of(
+    name: str, values: Tensor, told: int | None = None, *, is_all: bool = False
+) -> int | None:
+    r"""Returns the number L of levels that values have by their dtype; None for floats.
+
+    The one rule for data sets and for batches: floats are taken as they are, booleans are bits,
+    with L = 2, and bytes have L = 256. Other whole numbers have the L that is told, which comes
+    first for bytes, too. Which values there are decides nothing, or a batch of dark pictures
+    would be one of bits.
+
+    Arguments:
+        name: What the values are called, for an error.
+        values: The values, of any shape.
+        told: What is known of L: from the user, or from units that take spins only.
+        is_all: Whether these are all the values that there are. Bytes of which none is above 1
+            are then asked about, since they look like bits and would all be dark.
+
+    Raises:
+        TypeError: If the number is told of floats, or is needed and not told.
+
+    Example:
+        >>> levels_of("values", torch.tensor([True])), levels_of("values", torch.tensor([0.5]))
+        (2, None)
+        >>> dark = torch.tensor([0, 1], dtype=torch.uint8)
+        >>> levels_of("values", dark), levels_of("values", dark, told=2)
+        (256, 2)
+    """
+    if values.is_floating_point():
+        if told is not None:
+            raise TypeError(
+                f"num_levels is {told}, but {name} have dtype {values.dtype}: levels are whole "
+                "numbers, and floats are taken as they are"
+            )
+        return None
+    if told is not None or values.dtype == torch.bool:
+        return told or 2
+    if values.dtype != torch.uint8:
+        raise TypeError(
+            f"{name} have dtype {values.dtype}, whose range is not known: say num_levels, or make "
+            "them floats, such as spins of -1 and +1"
+        )
+    if is_all and not (values > 1).any():
+        raise TypeError(
+            f"{name} are bytes of which none is above 1: for bits make them booleans, by "
+            "values.bool(); for 256 levels of gray make them floats, by 2 * values / 255 - 1"
+        )
+    return 256
 
 
 def _split_units(values: Tensor, num_features: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from qahm_torch.data.coding import one_hot_spins
-from qahm_torch.data.loader import check_count
+from qahm_torch.data.parts import random_parts, told_parts
 from qahm_torch.data.tensor_module import Splits, TensorDataModule
 from qahm_torch.nn import NormalUnits, OneHot, Spins, Units
 
@@ -91,10 +91,12 @@ class MixedTable(TensorDataModule):
         num_val: The number of rows for validation.
         num_test: The number of rows for the test; the remaining rows are for training.
         seed: The seed of the split and of the order of the training rows.
+        split: The part of each row, "train", "val" or "test"; None for parts by the seed.
 
     Raises:
         ValueError: If the table has another number of columns, an entry does not fit its column,
-            a number is out of range, or a continuous column does not vary in the training rows.
+            a number is out of range, a part has another name, or a continuous column does not
+            vary in the training rows.
 
     Example:
         >>> columns = [Column("height", "positive"), Column("smokes", "binary")]
@@ -113,20 +115,19 @@ class MixedTable(TensorDataModule):
         num_val: int = 0,
         num_test: int = 0,
         seed: int = 0,
+        split: Sequence[object] | None = None,
     ):
         self.columns = tuple(columns)
         super().__init__(
             sum(column.num_units for column in self.columns), batch_size=batch_size, seed=seed
         )
         self.rows = _numbers(rows, self.columns)
-        check_count("num_val", num_val, 0)
-        check_count("num_test", num_test, 0)
-        check_count("num_val + num_test", num_val + num_test, 0, len(self.rows) - 1)
-        self.num_val = num_val
-        self.num_test = num_test
-        order = torch.randperm(len(self.rows), generator=torch.Generator().manual_seed(seed))
-        test, val, train = self.rows[order].tensor_split((num_test, num_test + num_val))
-        self.original = Splits(train, val, test)
+        if split is None:
+            parts = random_parts(len(self.rows), num_val, num_test, seed)
+        else:
+            parts = told_parts(split, len(self.rows), num_val, num_test)
+        self.original = Splits(*(self.rows[part] for part in parts))
+        self.num_val, self.num_test = len(parts.val), len(parts.test)
         self._maps = [self._fitted(k) for k in range(len(self.columns))]
 
     def load_splits(self) -> Splits:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qahm_torch.data.mixed_table import Kind, MixedTable
+from qahm_torch.data.parts import count_of
 from qahm_torch.data.table_file import Cell, infer_column, read_table
 from qahm_torch.nn import MixedUnits
 
@@ -27,15 +28,17 @@ class TableData(MixedTable):
         kinds: The kinds of columns for which the rule is not right, by name (see `Column`).
         leave_out: The names of columns that are not used.
         batch_size: The number of rows of a batch.
-        num_val: The number of rows for validation.
-        num_test: The number of rows for the test; the remaining rows are for training.
+        num_val: The number of rows for validation, or their share below 1, such as 0.1.
+        num_test: That for the test; the remaining rows are for training.
         seed: The seed of the split and of the order of the training rows.
+        split: The column that says of each row whether it is for train, val or test; None for
+            parts by the seed.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If the file is parquet and there is no pandas.
-        ValueError: If a name is of no column, or a column does not vary or fit its kind; its name
-            and a row are told.
+        ValueError: If a name is of no column, or a column does not vary or fit its kind, or the
+            split names another part; its name and a row are told.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -56,29 +59,34 @@ class TableData(MixedTable):
         kinds: Mapping[str, Kind] | None = None,
         leave_out: Sequence[str] = (),
         batch_size: int = 100,
-        num_val: int = 0,
-        num_test: int = 0,
+        num_val: float = 0,
+        num_test: float = 0,
         seed: int = 0,
+        split: str | None = None,
     ):
         table = read_table(path)
         said: dict[str, Kind] = dict(kinds or {})
         classes = [] if class_column is None else [class_column]
-        for name in (*classes, *said, *leave_out):
+        splitting = [] if split is None else [split]
+        for name in (*classes, *said, *leave_out, *splitting):
             if name not in table:
                 raise ValueError(f"{name!r} is no column of {Path(path).name}: it has {[*table]}")
         for name in classes:
             said[name] = "categorical"
-        names = [name for name in table if name not in (*classes, *leave_out)] + classes
+        apart = (*classes, *leave_out, *splitting)
+        names = [name for name in table if name not in apart] + classes
         found = [infer_column(name, table[name], said.get(name)) for name in names]
         self.categories = {column.name: values for column, values in found if values}
         cells = [self._codes(name, table[name]) for name in names]
+        rows = [list(row) for row in zip(*cells, strict=True)]
         super().__init__(
-            [list(row) for row in zip(*cells, strict=True)],
+            rows,
             [column for column, _ in found],
             batch_size,
-            num_val,
-            num_test,
+            count_of("num_val", num_val, len(rows)),
+            count_of("num_test", num_test, len(rows)),
             seed,
+            None if split is None else table[split],
         )
         self.num_classes = self.columns[-1].num_units if classes else 0
         self.num_features -= self.num_classes
@@ -86,7 +94,8 @@ class TableData(MixedTable):
     @property
     def units(self) -> MixedUnits:
         r"""New units that fit the columns."""
-        return MixedUnits([column.units() for column in self.columns])
+        columns = [column.units() for column in self.columns]
+        return MixedUnits(columns, has_classes=self.num_classes > 0)
 
     def _codes(self, name: str, cells: Sequence[Cell]) -> list[float]:
         numbers = {value: float(k) for k, value in enumerate(self.categories.get(name, []))}

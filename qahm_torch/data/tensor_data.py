@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from qahm_torch.data.coding import grid_rows, one_hot_spins
+from qahm_torch.data.coding import grid_rows, levels_of, one_hot_spins
 from qahm_torch.data.loader import check_count
 from qahm_torch.data.tensor_module import Splits, TensorDataModule
 
@@ -27,16 +27,16 @@ class TensorData(TensorDataModule):
 
     Floats are taken as they are, and checked against the visible units when they are trained on.
     Booleans become spins. Whole numbers are levels, of which l becomes :math:`2 l / (L - 1) - 1`:
-    bytes are bits, with L = 2, where they are all 0 or 1, and else have L = 256; for other whole
-    numbers `num_levels` says L. Labels become class units, +1 for the class and -1 for the others,
-    which come last.
+    bytes have L = 256, and for bits or other whole numbers `num_levels` says L (see `levels_of`).
+    Labels become class units, +1 for the class and -1 for the others, which come last.
 
     Arguments:
         values: The data, as a tensor, an array or a `TensorDataset` of values, or of values and
             labels: rows (R, N), or gray images (R, rows, columns) or (R, 1, rows, columns).
         labels: The classes of the rows, whole numbers from 0 on, of shape (R,); None for none.
         num_classes: The number of classes; None for one more than the largest label.
-        num_levels: The number L of levels, where values are whole numbers; None for the rule.
+        num_levels: The number L of levels, where values are whole numbers; None for 2
+            of booleans and 256 of bytes, of which some is then above 1.
         batch_size: The number of rows of a batch.
         num_val: The number of rows for validation.
         num_test: The number of rows for the test; the remaining rows are for training.
@@ -76,7 +76,7 @@ class TensorData(TensorDataModule):
             num_classes = 0
         elif num_classes is None:
             num_classes = int(classes.max()) + 1
-        num_levels = _num_levels(rows, num_levels)
+        num_levels = levels_of("values", rows, num_levels, is_all=True)
         super().__init__(
             rows.shape[1],
             batch_size=batch_size,
@@ -161,23 +161,6 @@ def _checked_labels(labels: Any, num_rows: int) -> Tensor:
             f"labels have shape {tuple(classes.shape)}, but one for each row has ({num_rows},)"
         )
     return classes
-
-
-def _num_levels(rows: Tensor, told: int | None) -> int | None:
-    if rows.is_floating_point():
-        if told is not None:
-            raise TypeError(
-                f"num_levels is {told}, but values have dtype {rows.dtype}: levels are whole "
-                "numbers, and floats are taken as they are"
-            )
-        return None
-    if told is None and rows.dtype not in (torch.bool, torch.uint8):
-        raise TypeError(
-            f"values have dtype {rows.dtype}, whose range is not known: say num_levels, or make "
-            "them floats, such as spins of -1 and +1"
-        )
-    is_bits = rows.dtype == torch.bool or not (rows > 1).any()
-    return told or (2 if is_bits else 256)
 
 
 def _coded(

@@ -8,6 +8,7 @@ __all__ = [
     "bits_per_dimension",
     "classification_accuracy",
     "evidence_bound",
+    "known_gap",
     "log_likelihood",
     "prior_log_likelihood",
     "reconstruction_error",
@@ -194,18 +195,32 @@ def reconstruction_error(
 
     Arguments:
         machine: The machine.
-        data: Visible states of shape (B, N_visible); its class units are hidden from recognition.
+        data: Visible states of shape (B, N_visible); its class units are hidden from recognition,
+            and missing values (NaN) do not count.
         depth: The hidden layer at which to turn round; None for the deepest.
         num_draws: The number of reconstructions to average over before they are compared.
         batch_size: The number of data at a time.
     """
-    total = 0.0
+    total, count = 0.0, 0
     for batch in torch.split(data, batch_size):
         seen = batch.clone()
-        seen[:, machine.num_pixels :] = 0
-        gap = machine.reconstruct(seen, depth, num_draws)[:, : machine.num_pixels]
-        total += float((gap - batch[:, : machine.num_pixels]).square().sum())
-    return total / (len(data) * machine.num_pixels)
+        seen[:, machine.num_pixels :] = torch.nan
+        gap = known_gap(machine, machine.reconstruct(seen, depth, num_draws), batch)
+        total += float(gap.square().sum())
+        count += len(gap)
+    return total / count if count else math.nan
+
+
+def known_gap(machine: HelmholtzMachine, guess: Tensor, data: Tensor) -> Tensor:
+    r"""Returns by how much pixels differ from data where these are known, of shape (number,).
+
+    Arguments:
+        machine: The machine.
+        guess: Visible states of shape (B, N_visible); class units do not count.
+        data: Data of the same shape, NaN where missing.
+    """
+    gap = (guess - data)[:, : machine.num_pixels]
+    return gap[~data[:, : machine.num_pixels].isnan()]
 
 
 @torch.no_grad()
@@ -221,16 +236,18 @@ def classification_accuracy(
 
     Arguments:
         machine: A machine with class units.
-        data: Visible states of shape (B, N_visible), class units last.
+        data: Visible states of shape (B, N_visible), class units last; rows whose class is not
+            known (NaN) do not count, and without any that is the fraction is NaN.
         rule: The method of `HelmholtzMachine` that gives the probabilities.
         num_particles: The number of hidden states per datum.
         batch_size: The number of data at a time.
     """
+    data = data[~data[:, machine.num_pixels :].isnan().any(-1)]
     correct = 0
-    for batch in torch.split(data, batch_size):
+    for batch in torch.split(data, batch_size) if len(data) else ():
         guess = getattr(machine, rule)(batch, num_particles).argmax(-1)
         correct += int((guess == batch[:, machine.num_pixels :].argmax(-1)).sum())
-    return correct / len(data)
+    return correct / len(data) if len(data) else math.nan
 
 
 def _stored_log_z(prior: Prior) -> float:

@@ -10,6 +10,7 @@ from qahm_torch.nn.causal import (
     JointContext as JointContext,
 )
 from qahm_torch.nn.class_dreams import class_dreams as class_dreams
+from qahm_torch.nn.class_reading import hide as hide
 from qahm_torch.nn.counts import PoissonUnits as PoissonUnits
 from qahm_torch.nn.discrete_vae import DiscreteVAE as DiscreteVAE
 from qahm_torch.nn.fitting import Fitting as Fitting, load_fitting as load_fitting
@@ -19,7 +20,7 @@ from qahm_torch.nn.levels import (
     DiscretizedLogistic as DiscretizedLogistic,
     OrdinalUnits as OrdinalUnits,
 )
-from qahm_torch.nn.machine import HelmholtzMachine as HelmholtzMachine, hide as hide
+from qahm_torch.nn.machine import HelmholtzMachine as HelmholtzMachine
 from qahm_torch.nn.missing import Flagged as Flagged, flag_missing as flag_missing
 from qahm_torch.nn.mixed import MixedDistribution as MixedDistribution, MixedUnits as MixedUnits
 from qahm_torch.nn.mlp import NormalizedMLP as NormalizedMLP
@@ -31,6 +32,7 @@ from qahm_torch.nn.residual import (
     ResidualEncoder as ResidualEncoder,
 )
 from qahm_torch.nn.smoothing import Smoothing as Smoothing, smooth as smooth
+from qahm_torch.nn.table_machine import TableMachine as TableMachine
 from qahm_torch.nn.units import (
     Concatenated as Concatenated,
     OneHot as OneHot,

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
-from qahm_torch.nn.distributions import Joint, draw
+from qahm_torch.nn.class_reading import class_law
+from qahm_torch.nn.distributions import draw
 from qahm_torch.nn.machine import HelmholtzMachine
 
 # Dreams come so many at a time for each row that waits, as if all of ten classes were dreamt of
@@ -48,7 +48,7 @@ def class_dreams(
 
     Raises:
         ValueError: If the machine has no class units, a class is out of range, or some class is
-            not dreamt of often enough.
+            not dreamt of often enough, or depends on the columns before it.
 
     Example:
         >>> from qahm_torch import BeliefNetwork, Concatenated, OneHot, QuantumPriorLayer, Spins
@@ -70,7 +70,7 @@ def class_dreams(
         if num_dreams >= max_dreams:
             raise ValueError(_told(waiting, num_dreams))
         dreams = _hidden_dreams(machine, min(round_size, max_dreams - num_dreams), generator)
-        law = _class_law(machine.generator.conditional(output, dreams[-1]))
+        law = class_law(machine.generator.conditional(output, dreams[-1]))
         dreamt = draw(law, generator).argmax(-1)
         num_dreams += len(dreamt)
         rows, found = _matches(waiting, dreamt)
@@ -95,11 +95,6 @@ def _hidden_dreams(
     return states
 
 
-def _class_law(visible: Distribution) -> Distribution:
-    r"""Returns the law of the class units, which come last."""
-    return visible.parts[-1] if isinstance(visible, Joint) else visible
-
-
 def _matches(waiting: Tensor, dreamt: Tensor) -> tuple[Tensor, Tensor]:
     r"""Returns rows that wait for a class, and dreams of it, each in order."""
     pairs = []
@@ -116,7 +111,7 @@ def _checked(machine: HelmholtzMachine, classes: Tensor) -> Tensor:
     if machine.num_classes == 0:
         raise ValueError(
             f"the output is {type(machine.generator.output).__name__}, but dreams of a class need "
-            "one that is OneHot or ends with it"
+            "one that is OneHot or ends with it; MixedUnits say so by has_classes"
         )
     if classes.ndim != 1 or classes.is_floating_point():
         raise ValueError(

@@ -2,23 +2,23 @@ r"""The Helmholtz machine: recognition, generator and a prior over the deepest l
 
 from __future__ import annotations
 
-__all__ = ["HelmholtzMachine", "hide"]
+__all__ = ["HelmholtzMachine"]
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from qahm_torch.ising import Samples
 from qahm_torch.nn.belief import BeliefNetwork
-from qahm_torch.nn.distributions import Joint, draw, uniform_like
+from qahm_torch.nn.class_reading import read_classes, weigh_observed, weighed_classes
+from qahm_torch.nn.distributions import draw, uniform_like
 from qahm_torch.nn.mixed import Filled, MixedDistribution
 from qahm_torch.nn.prior import Prior
 from qahm_torch.nn.recognition import Draw, Recognition
 from qahm_torch.nn.saving import Portable
-from qahm_torch.nn.units import Concatenated, OneHot, Units
+from qahm_torch.nn.units import Units
 
 # Importance sampling is cut into pieces of about so many visible units, which fit into the cache.
 UNITS_PER_CHUNK = 4_000_000
@@ -81,10 +81,7 @@ class HelmholtzMachine(Portable):
     @property
     def num_classes(self) -> int:
         r"""The number of class units, which come last among the visible units; 0 if none."""
-        output: Units = self.generator.output
-        if isinstance(output, Concatenated):
-            output = cast(Units, output.parts[-1])
-        return output.num_units if isinstance(output, OneHot) else 0
+        return self.generator.output.num_classes
 
     @property
     def num_pixels(self) -> int:
@@ -274,7 +271,7 @@ class HelmholtzMachine(Portable):
             )
         visible = visible.to(self._like)
         mask = mask.expand(visible.shape)
-        states, log_w = self._weigh_observed(visible, mask, num_particles, generator)
+        states, log_w = weigh_observed(self, visible, mask, num_particles, generator)
         # A draw with these log-weights, by Gumbel noise.
         gumbel = -torch.log(-torch.log(uniform_like(log_w, generator)))
         chosen = (log_w + gumbel).argmax(0, keepdim=True).unsqueeze(-1)
@@ -296,7 +293,9 @@ class HelmholtzMachine(Portable):
             p(c | x) \approx \sum_k \bar w_k \, p(c | u_1^k), \qquad
             w_k = p(x, u^k) / q(u^k | x),
 
-        by self-normalized importance sampling, from the joint model with the class hidden.
+        by self-normalized importance sampling, from the joint model with the class hidden. Columns
+        of a table that are missing are summed out, or drawn on the way where others see them (see
+        `fill`).
 
         Arguments:
             visible: Visible states (*, N_visible), whose class units are not looked at.
@@ -306,9 +305,7 @@ class HelmholtzMachine(Portable):
         Raises:
             ValueError: If the machine has no class units.
         """
-        pixels = self._pixel_mask()
-        states, log_w = self._weigh_observed(visible, pixels, num_particles, generator)
-        return (torch.softmax(log_w, 0).unsqueeze(-1) * self._classes(states[0])).sum(0)
+        return weighed_classes(self, visible, num_particles, generator)
 
     @torch.no_grad()
     def read_out(
@@ -334,65 +331,12 @@ class HelmholtzMachine(Portable):
         Raises:
             ValueError: If the machine has no class units.
         """
-        seen = torch.where(self._pixel_mask(), visible.to(self._like), self.recognition.unknown)
-        return self._classes(self.infer(seen, num_particles, generator=generator).states[0]).mean(
-            0
-        )
+        return read_classes(self, visible, num_particles, generator)
 
     @property
     def _like(self) -> Tensor:
         r"""A tensor with the dtype and the device of the machine."""
         return next(self.generator.parameters())
-
-    def _pixel_mask(self) -> Tensor:
-        if self.num_classes == 0:
-            raise ValueError(
-                f"the output is {_kind(self.generator.output)}, but class units need one that is "
-                "OneHot or ends with it"
-            )
-        units = torch.arange(self.generator.widths[-1], device=self._like.device)
-        return units < self.num_pixels
-
-    def _classes(self, first: Tensor) -> Tensor:
-        r"""Returns the probabilities of the classes given states of the first hidden layer."""
-        visible = self.generator.conditional(len(self.generator.layers) - 1, first)
-        classes = visible.parts[-1] if isinstance(visible, Joint) else visible
-        return (classes.mean + 1) / 2
-
-    def _weigh_observed(
-        self,
-        visible: Tensor,
-        mask: Tensor,
-        num_particles: int,
-        generator: torch.Generator | None,
-    ) -> tuple[list[Tensor], Tensor]:
-        seen = torch.where(mask, visible.to(self._like), self.recognition.unknown)
-        states, log_q = self.infer(seen, num_particles, generator=generator)
-        v = seen.expand(num_particles, *seen.shape)
-        return states, self.log_joint([v, *states], observed=mask) - log_q
-
-
-def hide(
-    visible: Tensor,
-    num_pixels: int,
-    probability: float,
-    unknown: float = 0.0,
-    *,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    r"""Returns visible states in which the class units of random rows are not known.
-
-    Arguments:
-        visible: Visible states of shape (*, N_visible).
-        num_pixels: The number of units before the class units.
-        probability: The probability that a row's class is hidden.
-        unknown: What stands for a unit that is not known.
-        generator: The source of randomness, on the device of the states.
-    """
-    keep = uniform_like(visible[..., 0], generator) >= probability
-    seen = visible.clone()
-    seen[..., num_pixels:].masked_fill_(~keep.unsqueeze(-1), unknown)
-    return seen
 
 
 def _kind(units: Units) -> str:

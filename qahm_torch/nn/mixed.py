@@ -97,6 +97,10 @@ class MixedDistribution(LayerDistribution):
             first += size
         return Filled(filled, total)
 
+    def last_column(self, values: Tensor) -> Distribution:
+        r"""Returns the law of the last column given values (*, num_units) of those before it."""
+        return self._given(values, self.activations)[-1]
+
     def _sample(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
         activations = self._spread(self.activations, sample_shape)
         empty = activations.new_full((*activations.shape[:-1], self.event_shape[0]), torch.nan)
@@ -137,11 +141,12 @@ class MixedUnits(Units):
             several units is known or missing as a whole.
         num_hidden: The number of hidden units of a column's context, 0 for a linear one; None for
             columns that are independent given the activations.
+        has_classes: Whether the last column, which is `OneHot`, is the class of a row.
 
     Raises:
         TypeError: If a column is not `Units`.
-        ValueError: If there is no column, a column depends on units in front of it already, or
-            the number is negative.
+        ValueError: If there is no column, a column depends on units in front of it already, the
+            number is negative, or the last column is no class.
 
     References:
         | MADE: masked autoencoder for distribution estimation (Germain, Gregor, Murray,
@@ -161,8 +166,18 @@ class MixedUnits(Units):
 
     columns: nn.ModuleList
 
-    def __init__(self, columns: Sequence[Units], num_hidden: int | None = None) -> None:
+    def __init__(
+        self,
+        columns: Sequence[Units],
+        num_hidden: int | None = None,
+        has_classes: bool = False,
+    ) -> None:
         columns = _checked(list(columns))
+        if has_classes and not columns[-1].num_classes:
+            raise ValueError(
+                f"has_classes is true, but the last column is {type(columns[-1]).__name__}, and "
+                "classes are OneHot"
+            )
         if num_hidden is not None and num_hidden < 0:
             raise ValueError(f"num_hidden is {num_hidden}, but it is 0 or more, or None")
         super().__init__(
@@ -171,6 +186,7 @@ class MixedUnits(Units):
         )
         self.columns = nn.ModuleList(columns)
         self.num_hidden = num_hidden
+        self.has_classes = has_classes
         self.context = None if num_hidden is None else ColumnContext(columns, num_hidden)
         self.is_sequential = self.context is not None
         self.is_density = any(column.is_density for column in columns)
@@ -179,6 +195,10 @@ class MixedUnits(Units):
     def supports(self) -> list[tuple[int, Support]]:
         pieces = [piece for column in self.columns for piece in cast(Units, column).supports]
         return [(size, missing_or(support)) for size, support in pieces]
+
+    @property
+    def num_classes(self) -> int:
+        return cast(Units, self.columns[-1]).num_classes if self.has_classes else 0
 
     def _distribution(self, activations: Tensor) -> Distribution:
         columns = [cast(Units, column) for column in self.columns]

@@ -87,6 +87,11 @@ class Units(nn.Module, ABC):
         r"""The number of units of each kind, in their order, and the values that they take."""
         return [(self.num_units, self.support)]
 
+    @property
+    def num_classes(self) -> int:
+        r"""The number of class units, which are `OneHot` and come last; 0 if there are none."""
+        return 0
+
     @abstractmethod
     def _distribution(self, activations: Tensor) -> Distribution:
         r"""Returns the distribution, given activations whose last dimension is right."""
@@ -169,6 +174,10 @@ class OneHot(Units):
         super().__init__(num_units, num_parameters=num_units)
         self.temperature = _check_temperature(temperature)
 
+    @property
+    def num_classes(self) -> int:
+        return self.num_units
+
     def _distribution(self, activations: Tensor) -> Distribution:
         return SpinOneHot(activations, self.temperature)
 
@@ -225,6 +234,10 @@ class Concatenated(Units):
     @property
     def supports(self) -> list[tuple[int, Support]]:
         return [piece for part in self.parts for piece in cast(Units, part).supports]
+
+    @property
+    def num_classes(self) -> int:
+        return cast(Units, self.parts[-1]).num_classes
 
     def _distribution(self, activations: Tensor) -> Distribution:
         pieces = torch.split(activations, self._sizes, dim=-1)

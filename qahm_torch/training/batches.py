@@ -4,12 +4,13 @@ from __future__ import annotations
 
 __all__ = ["as_rows"]
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qahm_torch.data import one_hot_spins
+from qahm_torch.data import levels_of, one_hot_spins
 from qahm_torch.data.tensor_data import flat_rows
 from qahm_torch.nn.support import Support
 
@@ -17,13 +18,18 @@ _BYTES = torch.arange(256.0)
 
 
 def as_rows(
-    batch: Any, supports: list[tuple[int, Support]], num_classes: int, dtype: torch.dtype
+    batch: Any,
+    supports: list[tuple[int, Support]],
+    num_classes: int,
+    dtype: torch.dtype,
+    *,
+    is_all: bool = False,
 ) -> Tensor:
     r"""Returns the visible states that a batch means, of shape (B, N_visible).
 
     Rows of floats are taken as they are. Images become rows; of a pair, the second are labels,
-    which become class units, or are left out where a machine has none. Booleans and bits are
-    spins; bytes are levels from -1 to +1, unless the units count.
+    which become class units, or are left out where a machine has none. Whole numbers are counts
+    where the units count, bits where they take spins only, and else what `data.levels_of` says.
 
     Arguments:
         batch: A tensor (B, N), or (B, rows, columns) or (B, 1, rows, columns) of gray images, or a
@@ -31,6 +37,7 @@ def as_rows(
         supports: The values that the visible units take, as `Units.supports` has them.
         num_classes: The number of class units, which come last.
         dtype: That of the states.
+        is_all: Whether these are all the data that there are (see `data.levels_of`).
 
     Raises:
         TypeError: If the batch is something else, or of a dtype of which it is not clear what it
@@ -52,7 +59,7 @@ def as_rows(
             f"visible units{_classes_told(num_visible, num_classes)}"
         )
     pieces = [support for _, support in supports]
-    rows = _coded(rows, pieces[:-1] if num_classes and len(pieces) > 1 else pieces, dtype)
+    rows = _coded(rows, pieces[:-1] if num_classes and len(pieces) > 1 else pieces, dtype, is_all)
     if with_classes or num_classes == 0 or labels is None:
         return rows
     if labels.is_floating_point() or labels.shape != rows.shape[:1]:
@@ -83,22 +90,23 @@ def _classes_told(num_visible: int, num_classes: int) -> str:
     )
 
 
-def _coded(rows: Tensor, supports: list[Support], dtype: torch.dtype) -> Tensor:
-    if rows.is_floating_point():
-        return rows.to(dtype)
+def _coded(rows: Tensor, supports: list[Support], dtype: torch.dtype, is_all: bool) -> Tensor:
     values = rows.to(dtype)
-    if all(_takes(support, 2 * _BYTES / 255 - 1) for support in supports):
-        if rows.dtype == torch.uint8:
-            return 2 * values / 255 - 1
-    elif all(_takes(support, _BYTES) for support in supports):
+    takes_levels = all(_takes(support, 2 * _BYTES / 255 - 1) for support in supports)
+    if rows.is_floating_point() or (
+        not takes_levels and all(_takes(support, _BYTES) for support in supports)
+    ):
         return values
-    if ((rows == 0) | (rows == 1)).all():
-        return 2 * values - 1
-    told = ", ".join(sorted({support.told for support in supports}))
-    raise TypeError(
-        f"the batch has dtype {rows.dtype} and values up to {int(rows.max())}, of which it is not "
-        f"known what they mean for units that take {told}: make floats of them"
-    )
+    # Of units that take no 256 levels, the values on which all agree are spins.
+    num_levels = levels_of("values", rows, None if takes_levels else 2, is_all=is_all) or 2
+    top = {torch.bool: 1, torch.uint8: 255}.get(rows.dtype, math.inf)
+    if top >= num_levels and bool(((rows < 0) | (rows >= num_levels)).any()):
+        told = ", ".join(sorted({support.told for support in supports}))
+        raise TypeError(
+            f"the batch has dtype {rows.dtype} and values up to {int(rows.max())}, of which it is "
+            f"not known what they mean for units that take {told}: make floats of them"
+        )
+    return 2 * values / (num_levels - 1) - 1
 
 
 def _takes(support: Support, values: Tensor) -> bool:

@@ -48,7 +48,7 @@ def check_loader(
     """
     data = getattr(loader, "dataset", None)
     if isinstance(data, TensorDataset) and loader.collate_fn is default_collate:
-        data = as_rows(data.tensors, units.supports, num_classes, dtype)
+        data = as_rows(data.tensors, units.supports, num_classes, dtype, is_all=True)
     if isinstance(data, Tensor) and data.ndim == 2 and data.shape[-1] == units.num_units:
         check_values(PARTS[part], data, units.supports)
 

@@ -12,6 +12,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from qahm_torch.evaluation import classification_accuracy
+from qahm_torch.evaluation.likelihood import known_gap
 from qahm_torch.ising import Samples
 from qahm_torch.nn import HelmholtzMachine, Prior, Units
 from qahm_torch.nn.construction import construction
@@ -134,20 +135,23 @@ class MachineModule(PriorModule):
         return losses
 
     def _evaluate(self, batch: Tensor, stage: str) -> None:
-        machine, num_pixels = self.machine, self.machine.num_pixels
+        machine = self.machine
         value = machine.log_prob(batch, self.num_val_particles).mean()
         self._log_mean(f"{stage}/log_likelihood", value, batch, prog_bar=True)
         # Units that see each other are drawn one after the other, which takes too long here.
         if not machine.generator.output.is_sequential:
-            error = machine.reconstruct(batch)[:, :num_pixels] - batch[:, :num_pixels]
-            self._log_mean(f"{stage}/reconstruction_mse", error.square().mean(), batch)
+            gap = known_gap(machine, machine.reconstruct(batch), batch)
+            self._log_mean(f"{stage}/reconstruction_mse", gap.square().mean(), gap)
+        labeled = batch[~batch[:, machine.num_pixels :].isnan().any(-1)]
         if machine.num_classes:
             accuracy = classification_accuracy(
-                machine, batch, rule="read_out", num_particles=self.num_val_particles
+                machine, labeled, rule="read_out", num_particles=self.num_val_particles
             )
-            self._log_mean(f"{stage}/accuracy", accuracy, batch, prog_bar=True)
+            self._log_mean(f"{stage}/accuracy", accuracy, labeled, prog_bar=True)
 
     def _log_mean(
-        self, name: str, value: Tensor | float, batch: Tensor, prog_bar: bool = False
+        self, name: str, value: Tensor | float, over: Tensor, prog_bar: bool = False
     ) -> None:
-        self.log(name, value, prog_bar=prog_bar, batch_size=len(batch), sync_dist=True)
+        r"""Logs a mean over what has some length, unless there is nothing."""
+        if len(over):
+            self.log(name, value, prog_bar=prog_bar, batch_size=len(over), sync_dist=True)

@@ -23,6 +23,7 @@ from qahm_torch.training.checkpoints import (
     read_checkpoint,
     refuse_older,
 )
+from qahm_torch.training.linking import link_units
 from qahm_torch.training.misfit import misfit
 from qahm_torch.training.naming import Trust, check_names, imported, known_names, parsing
 from qahm_torch.training.prior_module import PriorModule, boltzmann_of
@@ -107,6 +108,7 @@ def _built(told: dict[str, Any], file: Path, trust: Trust) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(pl.LightningModule, "model", fail_untyped=False)
     parser.add_subclass_arguments(pl.LightningDataModule, "data", fail_untyped=False)
+    link_units(parser)
     try:
         parsed = parser.parse_object(told)
     except ArgumentError as error:

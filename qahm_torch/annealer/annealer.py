@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from qahm_torch.annealer.account import TimeAccount
-from qahm_torch.annealer.archive import AnswerArchive, Lost, unanswered
+from qahm_torch.annealer.archive import AnswerArchive
 from qahm_torch.annealer.ledger import booked
+from qahm_torch.annealer.recovery import recovered
 from qahm_torch.annealer.run import Runner
 from qahm_torch.annealer.settings import (
     AnnealSettings,
@@ -35,7 +36,7 @@ from qahm_torch.device.errors import (
     RejectedError,
 )
 from qahm_torch.device.opening import check_spec, open_device
-from qahm_torch.device.patience import Clock, RetryPolicy
+from qahm_torch.device.patience import RetryPolicy
 from qahm_torch.ising import Beta, Chains, CouplingGraph, Ising, Samples
 from qahm_torch.samplers import DeferredSampler, Submission
 
@@ -196,8 +197,10 @@ class AnnealerSampler(DeferredSampler):
     def recover(self) -> int:
         r"""Fetches answers that were submitted and never came, into the archive.
 
-        Problems that a living process waits for are left alone, with an `AnnealerWarning` that
-        says how many. One recovery works on an archive at a time.
+        An answer that could not be read, or was of another job, is asked for again: by the id of
+        its problem, and by its label where that id leads elsewhere. Problems that a living process
+        waits for are left alone, and those that the service does not know stay booked; an
+        `AnnealerWarning` says how many. One recovery works on an archive at a time.
 
         Returns:
             The number of answers that were found.
@@ -205,28 +208,19 @@ class AnnealerSampler(DeferredSampler):
         Raises:
             ValueError: If there is no archive.
             ArchiveError: If it cannot be written, or another recovery does not end.
-            AnnealerError: If one of them could not be fetched, after the others were.
+            AnnealerError: If one of them could not be fetched, after the others were; it says what
+                became of all, and where what could not be read is kept.
         """
         if self.archive is None:
             raise ValueError("archive is None, but only an archive knows what was submitted")
-        found, failure = 0, None
         with self.archive.recovering(self.policy.timeout):
-            known = unanswered(self.archive)
-            for lost in known.lost:
-                try:
-                    found += self._recovers(lost)
-                except AnnealerError as error:
-                    failure = failure or error
-        if failure is not None:
-            raise failure
-        if known.num_waiting:
-            warnings.warn(
-                f"{known.num_waiting} problem(s) were left alone, since the process that "
-                "submitted them is alive and waits for them",
-                AnnealerWarning,
-                stacklevel=2,
-            )
-        return found
+            known = recovered(self.archive, self._runner)
+        if known.failures:
+            known.failures[0].add(f"In all, {known.told()}")
+            raise known.failures[0]
+        if known.num_waiting or known.num_unlisted:
+            warnings.warn(known.told(), AnnealerWarning, stacklevel=2)
+        return known.num_found
 
     def state_dict(self) -> dict[str, Any]:
         r"""Returns placements, temperatures and the account, in plain containers."""
@@ -281,13 +275,6 @@ class AnnealerSampler(DeferredSampler):
                 return site.answer(ising, call, generator)
 
         return Submission(resolve)
-
-    def _recovers(self, lost: Lost) -> bool:
-        r"""Fetches one answer, if there is one."""
-        clock = Clock(self.policy.timeout)
-        problem_id = lost.problem_id or self._open().find(lost.job.label, clock)
-        # What the service does not list may come to be listed: it counts as spent until then.
-        return problem_id is not None and self._runner().fetch(lost, problem_id, clock) is not None
 
     def _runner(self) -> Runner:
         return Runner(

@@ -45,6 +45,7 @@ class Conversation:
         self.clock = clock
         self.reserve = reserve
         self.name = transport.name
+        self._is_foreign = False  # whether the problem, as far as is known, is of another job
 
     def finish(self, job: Job, status: dict[str, Any]) -> Answer:
         r"""Returns the answer to a problem of which the last status is known.
@@ -56,11 +57,11 @@ class Conversation:
         problem_id = status["id"]
         try:
             clock = self.clock.earlier(self.reserve)
-            return self._answer(job, self._settled(status, clock), clock)
+            return self._answer(job, self._settled(job, status, clock), clock)
         except DeadlineError as error:
             reason = str(error)
             # What nobody waits for any more should not be billed.
-            cancelled = self._cancel(problem_id)
+            cancelled = not self._is_foreign and self._cancel(problem_id)
         fate = "was cancelled" if cancelled else "may still run: `recover` can fetch its answer"
         raise DeadlineError(
             f"{self.name}: {reason}; problem {problem_id} {fate}",
@@ -68,19 +69,22 @@ class Conversation:
             may_have_run=not cancelled,
         )
 
-    def _settled(self, status: dict[str, Any], clock: Clock) -> dict[str, Any]:
+    def _settled(self, job: Job, status: dict[str, Any], clock: Clock) -> dict[str, Any]:
         r"""Polls until the problem is completed, and returns its last status."""
         problem_id, strange, pause = status["id"], 0, PAUSES[0]
-        while status.get("status") != "COMPLETED":
-            self._check_failed(status)
-            if status.get("status") not in ("PENDING", "IN_PROGRESS"):
+        while True:
+            # What becomes of another job says nothing of this one.
+            self._is_foreign = _is_foreign(job, status)
+            state = None if self._is_foreign else status.get("status")
+            if state == "COMPLETED":
+                return status
+            if state in ("FAILED", "CANCELLED"):
+                raise self._failure(status)
+            if state not in ("PENDING", "IN_PROGRESS"):
+                self.transport.doubt()
                 strange += 1
                 if strange > self.policy.retries:
-                    raise ServiceError(
-                        f"{self.name} says {quoted(status.get('status'))!r} of problem "
-                        f"{problem_id}, which is no status; `recover` may fetch the answer later",
-                        problem_id,
-                    )
+                    raise self._strangeness(job, status)
                 clock.sleep(self.policy.backoff)
             clock.check("there was no answer", problem_id)
             # One poll that gets stuck should leave time for another.
@@ -89,7 +93,6 @@ class Conversation:
             if status.get("status") in ("PENDING", "IN_PROGRESS"):
                 clock.sleep(pause)
                 pause = min(2 * pause, PAUSES[1])
-        return status
 
     def _poll(self, problem_id: str, clock: Clock, wait: float) -> dict[str, Any]:
         query = {"id": problem_id, "timeout": int(wait)}
@@ -100,26 +103,34 @@ class Conversation:
         # A service that leaves the problem out is asked again.
         return mine[0] if mine else {"id": problem_id, "status": "missing from its list"}
 
-    def _check_failed(self, status: dict[str, Any]) -> None:
+    def _strangeness(self, job: Job, status: dict[str, Any]) -> AnnealerError:
+        problem_id = status["id"]
+        if _is_foreign(job, status):
+            return _foreign(job, status, problem_id)
+        return ServiceError(
+            f"{self.name} says {quoted(status.get('status'))!r} of problem {problem_id}, which is "
+            "no status; `recover` may fetch the answer later",
+            problem_id,
+        )
+
+    def _failure(self, status: dict[str, Any]) -> AnnealerError:
         state, problem_id = status.get("status"), status["id"]
         reason = quoted(status.get("error_message") or "no reason given")
         if state == "FAILED" and any(word in reason.lower() for word in GONE):
-            raise DeviceOfflineError(
+            return DeviceOfflineError(
                 f"{self.name} went offline: {reason}. Problem {problem_id} was not run; try "
                 "again later",
                 problem_id,
                 may_have_run=False,
             )
-        if state in ("FAILED", "CANCELLED"):
-            raise ProblemFailedError(
-                f"problem {problem_id} was {str(state).lower()} by {self.name}: {reason}. "
-                "Try again; if that fails too, change the settings or the model",
-                problem_id,
-            )
+        return ProblemFailedError(
+            f"problem {problem_id} was {str(state).lower()} by {self.name}: {reason}. "
+            "Try again; if that fails too, change the settings or the model",
+            problem_id,
+        )
 
     def _answer(self, job: Job, status: dict[str, Any], clock: Clock) -> Answer:
         problem_id, attempt = status["id"], 0
-        _check_label(job, status, problem_id)
         message = status if "answer" in status else None
         while True:
             if message is None:
@@ -130,6 +141,7 @@ class Conversation:
             try:
                 return self._decoded(job, message, problem_id)
             except AnswerError:
+                self.transport.doubt()
                 # The run is paid for, and damage on the way may not come again.
                 if attempt >= self.policy.retries:
                     raise
@@ -140,7 +152,8 @@ class Conversation:
         try:
             if message.get("id", problem_id) != problem_id:
                 raise ValueError(f"it is that of problem {quoted(message['id'])}")
-            _check_label(job, message, problem_id)
+            if _is_foreign(job, message):
+                raise _foreign(job, message, problem_id)
             answer = message["answer"]
             parts = decode_answer(answer)
             info = {"timing": tidied(answer.get("timing")), "problem_id": problem_id}
@@ -166,12 +179,16 @@ class Conversation:
             return False
 
 
-def _check_label(job: Job, message: dict[str, Any], problem_id: str) -> None:
-    r"""Raises AnswerError if the service says that a problem has another label than the job."""
+def _is_foreign(job: Job, message: dict[str, Any]) -> bool:
+    r"""Whether the service says that a problem has another label than the job."""
     label = message.get("label")
-    if label is not None and label != job.label:
-        raise AnswerError(
-            f"problem {problem_id} has the label {quoted(label, 80)!r} instead of {job.label!r}, "
-            "so it is of another job. Nothing of it was used; `recover` may fetch the right one",
-            problem_id,
-        )
+    return label is not None and label != job.label
+
+
+def _foreign(job: Job, message: dict[str, Any], problem_id: str) -> AnswerError:
+    return AnswerError(
+        f"problem {problem_id} has the label {quoted(message['label'], 80)!r} instead of "
+        f"{job.label!r}, so it is of another job. Nothing of it was used; `recover` may fetch the "
+        "right one",
+        problem_id,
+    )

@@ -86,6 +86,7 @@ def guarded(step: str, may_have_run: bool = True) -> Callable[[Callable[P, T]], 
             except Exception as error:
                 message = f"{step}: what the service said led to {type(error).__name__}; {advice}"
                 problem = ServiceError(message, may_have_run=may_have_run)
+                problem.unread = getattr(error, "unread", {})
             except BaseException as error:  # by the user, or at the end of the process
                 problem = error
             # Outside of the handler: the error may hold a request with its credentials.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qahm_torch.device.errors import CredentialsError, RejectedError, ServiceError
 from qahm_torch.device.patience import Clock, RetryPolicy
 from qahm_torch.device.quiet_logs import hush
+from qahm_torch.device.redaction import redacted_bytes
 
 if TYPE_CHECKING:
     import requests
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from qahm_torch.device.line import Line
 
 MEDIA = "application/vnd.dwave.sapi."
+BEGINNING = 65536  # bytes that are kept of a flood
 
 
 class Trouble(Exception):  # noqa: N818
@@ -64,12 +66,26 @@ class Transport:
         self.name = name
         self.max_bytes = max_bytes
         self._session: requests.Session | None = None
+        self._last: tuple[str | None, bytes] = (None, b"")
+        self._unread: dict[str, bytes] = {}
 
     def __enter__(self) -> Transport:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         self.hang_up()
+        if error is not None and self._unread:
+            unread = {name: redacted_bytes(body) for name, body in self._unread.items()}
+            error.unread = unread  # type: ignore[attr-defined]
+
+    def doubt(self) -> None:
+        r"""Keeps what came last, since it cannot be used: it goes along with the error at the end.
+
+        Of each kind of answer the longest is kept, which has lost the least on its way.
+        """
+        name, body = self._last
+        if name is not None and len(body) > len(self._unread.get(name, b"")):
+            self._unread[name] = body
 
     def hang_up(self) -> None:
         r"""Closes the connection; the next request opens another."""
@@ -98,6 +114,7 @@ class Transport:
                 )
                 if isinstance(body, list if media == "problems" else dict):
                     return body
+                self.doubt()
                 raise Trouble("its answer is not of the expected kind")
             except Trouble as error:
                 trouble = error
@@ -158,6 +175,7 @@ class Transport:
         )
         line.clock, line.timeout = clock, self.policy.request_timeout + patience
         line.limit = max(line.timeout, body_time)
+        name = _name(method, media, problem_id)
         try:
             # No redirects, wherever they lead: nothing is to be submitted twice.
             response = session.request(method, path, allow_redirects=False, **content)
@@ -165,9 +183,13 @@ class Transport:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             is_flood = isinstance(error, OversizeError)
             trouble = Trouble(_cause(error), left=line.has_sent, is_flood=is_flood)
+            # Of what is larger than any answer, the beginning says enough.
+            self._last = (name, bytes(line.body[:BEGINNING] if is_flood else line.body))
+            self.doubt()
         except RedirectError as error:
             trouble = Trouble(str(error), is_elsewhere=True)
         else:
+            self._last = (name, body)
             return self._judged(method, status, body, headers, problem_id)
         self.hang_up()
         # Outside of the handler, and with the session dropped: the client's errors and sessions
@@ -198,6 +220,7 @@ class Transport:
         try:
             return json.loads(body)
         except (ValueError, RecursionError, MemoryError):
+            self.doubt()
             reason = Trouble("its answer is not JSON")
         raise reason
 
@@ -215,6 +238,15 @@ class Transport:
             self._session = session
         line: Any = session.get_adapter("https://")
         return session, line
+
+
+def _name(method: str, media: str, problem_id: str | None) -> str | None:
+    r"""Returns what an answer is called if it may tell of a run, and else None."""
+    if method == "POST":
+        return "submission"
+    if problem_id is None:
+        return None
+    return "answer" if media == "problem" else "status"
 
 
 def retry_after(text: str | None) -> float | None:

@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 import base64
+import contextlib
 import inspect
 import json
 import os
@@ -256,6 +257,22 @@ def mutated(exchange: Exchange, seed: int) -> None:
     exchange.send(reply._replace(body=mutation(reply.body, random.Random(seed))))
 
 
+def mutated_properties(exchange: Exchange, seed: int) -> None:
+    randomness = random.Random(seed)
+
+    def edit(solver: dict) -> None:
+        properties = solver.get("properties")
+        if properties is None:  # told in another answer
+            return
+        for _ in range(randomness.randint(1, 3)):
+            name = randomness.choice(sorted(properties))
+            body = mutation(json.dumps({name: properties.pop(name)}).encode(), randomness)
+            with contextlib.suppress(ValueError, TypeError):
+                properties.update(json.loads(body))
+
+    exchange.send(_edited(exchange.process(), edit))
+
+
 EXCHANGE_FAULTS: dict[str, Callable] = {
     "drop": drop,
     "reset": reset,
@@ -289,6 +306,7 @@ EXCHANGE_FAULTS: dict[str, Callable] = {
     "no_id": no_id,
     "deep": partial(with_body, body=b"[" * 200_000),
     "mutated": mutated,
+    "mutated_properties": mutated_properties,
 }
 
 

@@ -7,14 +7,14 @@ __all__ = ["AnnealerSampler"]
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from qahm_torch.annealer.account import TimeAccount
+from qahm_torch.annealer.account import TimeAccount, estimate_access_time
 from qahm_torch.annealer.archive import AnswerArchive
 from qahm_torch.annealer.ledger import booked
 from qahm_torch.annealer.recovery import recovered
@@ -29,7 +29,6 @@ from qahm_torch.annealer.site import Site
 from qahm_torch.device.chip import Chip
 from qahm_torch.device.door import Device
 from qahm_torch.device.errors import (
-    AnnealerError,
     AnnealerWarning,
     DeviceOfflineError,
     ProblemFailedError,
@@ -288,7 +287,7 @@ class AnnealerSampler(DeferredSampler):
 
     def _open(self) -> Device:
         if self._opened is None:
-            self._opened = open_device(self.device, self.policy, self._is_anew)
+            self._opened = open_device(self.device, self.policy, self._is_anew, _look)
             self._is_anew = False
             self._restore_device(self._opened)
             self.anneal.check(self._opened.chip)
@@ -315,7 +314,9 @@ class AnnealerSampler(DeferredSampler):
         self._learned, self._sites = self.state_dict()["sites"], []
         self._device_state = self._state_of_device()
         self._opened, self._is_anew = None, True
-        device.close()
+        # What is given up may be broken in any way, and must not hide why it was given up.
+        with suppress(Exception):
+            device.close()
 
     def _state_of_device(self) -> dict[str, Any] | None:
         save = getattr(getattr(self._opened, "sampler", None), "state_dict", None)
@@ -337,6 +338,17 @@ class AnnealerSampler(DeferredSampler):
     def __deepcopy__(self, memo: dict[int, Any]) -> AnnealerSampler:
         # There is one device and one account, whoever holds a copy of the model.
         return self
+
+
+def _look(device: Device) -> None:
+    r"""Raises ValueError if a chip says of itself what nobody can place models on, or pay for."""
+    chip = device.chip
+    if chip.num_qubits == 0:
+        raise ValueError(f"{chip.name} has no qubits")
+    chip.graph()
+    seconds = estimate_access_time(chip, chip.num_qubits)
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise ValueError(f"a problem of {chip.name} would take {seconds} s by its own timing data")
 
 
 def _held(ising: Ising, num_samples: int, clamp: Tensor | None) -> Tensor:

@@ -98,6 +98,8 @@ class CloudDevice(Device):
     def _connected(self, max_bytes: int) -> Transport:
         return Transport(self.sampler, self.policy, self.chip.name, max_bytes)
 
+    # Nothing was sent yet.
+    @guarded("writing down a problem", may_have_run=False)
     def _encode(self, job: Job) -> dict[str, Any]:
         content = {
             "solver": self._identity,

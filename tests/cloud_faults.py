@@ -203,6 +203,11 @@ def status(
     exchange.send(exchange.error(code, message)._replace(headers=headers))
 
 
+def odd_error(exchange: Exchange, body: str, code: int = 503, retry_after: str = "0") -> None:
+    reply = exchange.error(code, "")
+    exchange.send(reply._replace(body=body.encode(), headers={"Retry-After": retry_after}))
+
+
 def accept_then_status(exchange: Exchange, code: int) -> None:
     exchange.process()
     status(exchange, code)
@@ -287,6 +292,7 @@ EXCHANGE_FAULTS: dict[str, Callable] = {
     "bomb": bomb,
     "packed": packed,
     "status": status,
+    "odd_error": odd_error,
     "accept_then_status": accept_then_status,
     "gateway": gateway,
     "redirect": redirect,

@@ -78,7 +78,8 @@ class CloudDevice(Device):
     def fetch(self, job: Job, problem_id: str, clock: Clock) -> Answer:
         status = {"id": problem_id, "status": "PENDING"}
         with self._connected(_largest_answer(job)) as transport:
-            talk = Conversation(transport, self.policy, clock, _reserve(clock))
+            # Nobody has seen what became of it since it was submitted.
+            talk = Conversation(transport, self.policy, clock, _reserve(clock), has_begun=True)
             return talk.finish(job, status)
 
     @guarded("listing problems")

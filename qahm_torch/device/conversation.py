@@ -7,7 +7,7 @@ __all__ = ["Conversation"]
 import json
 from typing import Any
 
-from qahm_torch.device.door import Answer, Job, checked_answer
+from qahm_torch.device.door import Answer, Job, access_time, checked_answer
 from qahm_torch.device.errors import (
     AnnealerError,
     AnswerError,
@@ -37,15 +37,24 @@ class Conversation:
         policy: Deadlines and retries.
         clock: The deadline for the answer, cancelling included.
         reserve: The seconds of it that are kept for cancelling.
+        has_begun: Whether the service may have worked on the problem by now.
     """
 
-    def __init__(self, transport: Transport, policy: RetryPolicy, clock: Clock, reserve: float):
+    def __init__(
+        self,
+        transport: Transport,
+        policy: RetryPolicy,
+        clock: Clock,
+        reserve: float,
+        has_begun: bool = False,
+    ):
         self.transport = transport
         self.policy = policy
         self.clock = clock
         self.reserve = reserve
         self.name = transport.name
         self._is_foreign = False  # whether the problem, as far as is known, is of another job
+        self._has_begun = has_begun
 
     def finish(self, job: Job, status: dict[str, Any]) -> Answer:
         r"""Returns the answer to a problem of which the last status is known.
@@ -61,12 +70,14 @@ class Conversation:
         except DeadlineError as error:
             reason = str(error)
             # What nobody waits for any more should not be billed.
-            cancelled = not self._is_foreign and self._cancel(problem_id)
-        fate = "was cancelled" if cancelled else "may still run: `recover` can fetch its answer"
+            cancelled, ran = (False, True) if self._is_foreign else self._cancel(problem_id)
+        fate = "may still run: `recover` can fetch its answer"
+        if cancelled:
+            fate = "was cancelled, but may have run" if ran else "was cancelled"
         raise DeadlineError(
             f"{self.name}: {reason}; problem {problem_id} {fate}",
             problem_id,
-            may_have_run=not cancelled,
+            may_have_run=ran,
         )
 
     def _settled(self, job: Job, status: dict[str, Any], clock: Clock) -> dict[str, Any]:
@@ -76,6 +87,7 @@ class Conversation:
             # What becomes of another job says nothing of this one.
             self._is_foreign = _is_foreign(job, status)
             state = None if self._is_foreign else status.get("status")
+            self._has_begun = self._has_begun or state == "IN_PROGRESS"
             if state == "COMPLETED":
                 return status
             if state in ("FAILED", "CANCELLED"):
@@ -127,7 +139,19 @@ class Conversation:
             f"problem {problem_id} was {str(state).lower()} by {self.name}: {reason}. "
             "Try again; if that fails too, change the settings or the model",
             problem_id,
+            may_have_run=state != "CANCELLED" or self._may_have_run(status),
         )
+
+    def _may_have_run(self, status: dict[str, Any]) -> bool:
+        r"""Whether a problem that is cancelled may have been billed all the same.
+
+        The service cancels what waits at once, and what it works on if there is time
+        (https://docs.dwavesys.com/docs/latest/rest_api_resources.html). What it bills for
+        the latter is not documented: it counts as run, and so does what has an answer or times.
+        """
+        told = status.get("answer"), status.get("timing")
+        seconds = [access_time(t.get("timing", t)) for t in told if isinstance(t, dict)]
+        return self._has_begun or any(t != 0 for t in seconds)
 
     def _answer(self, job: Job, status: dict[str, Any], clock: Clock) -> Answer:
         problem_id, attempt = status["id"], 0
@@ -145,7 +169,7 @@ class Conversation:
                 # The run is paid for, and damage on the way may not come again.
                 if attempt >= self.policy.retries:
                     raise
-            clock.sleep(self.policy.backoff * 2**attempt)
+            clock.sleep(self.policy.pause(attempt))
             attempt, message = attempt + 1, None
 
     def _decoded(self, job: Job, message: Any, problem_id: str) -> Answer:
@@ -169,14 +193,25 @@ class Conversation:
             problem_id,
         )
 
-    def _cancel(self, problem_id: str) -> bool:
-        r"""Asks for a problem to be cancelled, and returns whether it is."""
+    def _cancel(self, problem_id: str) -> tuple[bool, bool]:
+        r"""Asks for a problem to be cancelled; returns whether it is, and may have run."""
         try:
             content = {"data": json.dumps([problem_id]).encode()}
-            self.transport.request("DELETE", "problems/", "problems", self.clock, content)
-            return self._poll(problem_id, self.clock, 0.0).get("status") == "CANCELLED"
+            body = self.transport.request("DELETE", "problems/", "problems", self.clock, content)
+            self._has_begun = self._has_begun or _is_late(body)
+            status = self._poll(problem_id, self.clock, 0.0)
         except (Trouble, AnnealerError):
-            return False
+            return False, True
+        is_cancelled = status.get("status") == "CANCELLED"
+        return is_cancelled, not is_cancelled or self._may_have_run(status)
+
+
+def _is_late(body: Any) -> bool:
+    r"""Whether the answer to a cancellation says that the service works on the problem already."""
+    told = (
+        [status for status in body if isinstance(status, dict)] if isinstance(body, list) else []
+    )
+    return not told or any("error_code" in status for status in told)
 
 
 def _is_foreign(job: Job, message: dict[str, Any]) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = ["Transport", "Trouble", "retry_after"]
 
+import contextlib
 import json
+import math
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from qahm_torch.device.line import Line
 
 MEDIA = "application/vnd.dwave.sapi."
+NOT_JSON = object()
 BEGINNING = 65536  # bytes that are kept of a flood
 
 
@@ -130,11 +133,8 @@ class Transport:
             attempt += 1
 
     def pause(self, attempt: int, trouble: Trouble, clock: Clock) -> None:
-        r"""Waits before the next attempt, doubling from the backoff up to 10 s.
-
-        Longer if the service asks for it.
-        """
-        clock.sleep(max(min(10.0, self.policy.backoff * 2**attempt), trouble.wait or 0.0))
+        r"""Waits before the next attempt, as `RetryPolicy.pause` says."""
+        clock.sleep(self.policy.pause(attempt, trouble.wait))
 
     def request(
         self,
@@ -217,12 +217,11 @@ class Transport:
                 wait=retry_after(headers.get("Retry-After")),
                 is_told=_told_status(body) == status,
             )
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError, MemoryError):
+        content = _parsed(body)
+        if content is NOT_JSON:
             self.doubt()
-            reason = Trouble("its answer is not JSON")
-        raise reason
+            raise Trouble("its answer is not JSON")
+        return content
 
     def _connected(self, clock: Clock) -> tuple[requests.Session, Line]:
         from qahm_torch.device.discreet import discreet
@@ -249,28 +248,42 @@ def _name(method: str, media: str, problem_id: str | None) -> str | None:
     return "answer" if media == "problem" else "status"
 
 
-def retry_after(text: str | None) -> float | None:
-    r"""Returns the seconds that a Retry-After header asks for, in either of its forms."""
-    if not text:
-        return None
+def retry_after(text: Any) -> float | None:
+    r"""Returns the seconds that a Retry-After header asks for, in either of its forms.
+
+    None where it says nothing that can be waited for.
+
+    Example:
+        >>> [retry_after(text) for text in ("2", "-1", "inf", "nan", "soon", None)]
+        [2.0, 0.0, inf, None, None, None]
+    """
     try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
+        seconds = _seconds(str(text))
+    except Exception:
+        # Whatever a header can be made of; readers of dates raise many things.
         return None
+    # No number is below, above or equal to NaN; who asks for ever waits for the deadline.
+    return None if math.isnan(seconds) else max(0.0, seconds)
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        return float(text)
+    return parsedate_to_datetime(text).timestamp() - time.time()
 
 
 def _told_status(body: bytes) -> int | None:
     r"""Returns the status that the service itself names in the body of an error."""
-    try:
-        content = json.loads(body)
-    except ValueError:
-        return None
+    content = _parsed(body)
     code = content.get("error_code") if isinstance(content, dict) else None
     return code if isinstance(code, int) else None
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError, MemoryError):
+        return NOT_JSON
 
 
 def _cause(error: BaseException) -> str:

@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 import base64
+import contextlib
 import inspect
 import json
 import os
@@ -202,6 +203,11 @@ def status(
     exchange.send(exchange.error(code, message)._replace(headers=headers))
 
 
+def odd_error(exchange: Exchange, body: str, code: int = 503, retry_after: str = "0") -> None:
+    reply = exchange.error(code, "")
+    exchange.send(reply._replace(body=body.encode(), headers={"Retry-After": retry_after}))
+
+
 def accept_then_status(exchange: Exchange, code: int) -> None:
     exchange.process()
     status(exchange, code)
@@ -256,6 +262,22 @@ def mutated(exchange: Exchange, seed: int) -> None:
     exchange.send(reply._replace(body=mutation(reply.body, random.Random(seed))))
 
 
+def mutated_properties(exchange: Exchange, seed: int) -> None:
+    randomness = random.Random(seed)
+
+    def edit(solver: dict) -> None:
+        properties = solver.get("properties")
+        if properties is None:  # told in another answer
+            return
+        for _ in range(randomness.randint(1, 3)):
+            name = randomness.choice(sorted(properties))
+            body = mutation(json.dumps({name: properties.pop(name)}).encode(), randomness)
+            with contextlib.suppress(ValueError, TypeError):
+                properties.update(json.loads(body))
+
+    exchange.send(_edited(exchange.process(), edit))
+
+
 EXCHANGE_FAULTS: dict[str, Callable] = {
     "drop": drop,
     "reset": reset,
@@ -270,6 +292,7 @@ EXCHANGE_FAULTS: dict[str, Callable] = {
     "bomb": bomb,
     "packed": packed,
     "status": status,
+    "odd_error": odd_error,
     "accept_then_status": accept_then_status,
     "gateway": gateway,
     "redirect": redirect,
@@ -289,6 +312,7 @@ EXCHANGE_FAULTS: dict[str, Callable] = {
     "no_id": no_id,
     "deep": partial(with_body, body=b"[" * 200_000),
     "mutated": mutated,
+    "mutated_properties": mutated_properties,
 }
 
 

@@ -2,7 +2,7 @@ r"""Answers that are not of the problem that was asked, or that no reader was wr
 
 from __future__ import annotations
 
-__all__ = ["ANSWERS", "fuzzed"]
+__all__ = ["ANSWERS", "fuzzed", "fuzzed_opening"]
 
 import random
 
@@ -25,6 +25,13 @@ def fuzzed(step: str, seed: int) -> Case:
     if step == "cancel":
         faults.append(once("submit", "pending_forever"))
     return Case(f"fuzzed {step} {seed}", faults=tuple(faults), settings=QUICK)
+
+
+def fuzzed_opening(seed: int) -> Case:
+    r"""Returns a case in which what the service says of its solver is changed for ever."""
+    kind = ("mutated", "mutated_properties")[seed % 4 > 0]
+    faults = (ever("metadata", kind, seed=seed),)
+    return Case(f"fuzzed opening {seed}", faults=faults, settings=QUICK, opening=True)
 
 
 ANSWERS: list[Case] = [

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from fault_answers import STEPS, fuzzed
+from fault_answers import STEPS, fuzzed, fuzzed_opening
 from fault_runs import observe
 from mutations import mutation
 
@@ -21,6 +21,14 @@ def test_whatever_it_says(step, seed, tmp_path):
     assert seen.error is None or isinstance(seen.error, AnnealerError), repr(seen.error)
     assert seen.num_wrong == seen.num_wrong_archived == 0
     assert seen.billed <= 1 and seen.seconds < 3
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_it_says_of_its_solver(seed, tmp_path):
+    seen = observe(fuzzed_opening(seed), tmp_path)
+    assert seen.error is None or isinstance(seen.error, AnnealerError), repr(seen.error)
+    assert seen.num_wrong == seen.num_wrong_archived == 0
+    assert seen.billed <= 1 and seen.seconds < 4
 
 
 def test_mutations_change_bodies_and_are_those_of_their_seed():

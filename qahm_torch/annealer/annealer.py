@@ -7,16 +7,17 @@ __all__ = ["AnnealerSampler"]
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from qahm_torch.annealer.account import TimeAccount
-from qahm_torch.annealer.archive import AnswerArchive, Lost, unanswered
+from qahm_torch.annealer.account import TimeAccount, estimate_access_time
+from qahm_torch.annealer.archive import AnswerArchive
 from qahm_torch.annealer.ledger import booked
+from qahm_torch.annealer.recovery import recovered
 from qahm_torch.annealer.run import Runner
 from qahm_torch.annealer.settings import (
     AnnealSettings,
@@ -28,14 +29,13 @@ from qahm_torch.annealer.site import Site
 from qahm_torch.device.chip import Chip
 from qahm_torch.device.door import Device
 from qahm_torch.device.errors import (
-    AnnealerError,
     AnnealerWarning,
     DeviceOfflineError,
     ProblemFailedError,
     RejectedError,
 )
 from qahm_torch.device.opening import check_spec, open_device
-from qahm_torch.device.patience import Clock, RetryPolicy
+from qahm_torch.device.patience import RetryPolicy
 from qahm_torch.ising import Beta, Chains, CouplingGraph, Ising, Samples
 from qahm_torch.samplers import DeferredSampler, Submission
 
@@ -196,8 +196,10 @@ class AnnealerSampler(DeferredSampler):
     def recover(self) -> int:
         r"""Fetches answers that were submitted and never came, into the archive.
 
-        Problems that a living process waits for are left alone, with an `AnnealerWarning` that
-        says how many. One recovery works on an archive at a time.
+        An answer that could not be read, or was of another job, is asked for again: by the id of
+        its problem, and by its label where that id leads elsewhere. Problems that a living process
+        waits for are left alone, and those that the service does not know stay booked; an
+        `AnnealerWarning` says how many. One recovery works on an archive at a time.
 
         Returns:
             The number of answers that were found.
@@ -205,28 +207,19 @@ class AnnealerSampler(DeferredSampler):
         Raises:
             ValueError: If there is no archive.
             ArchiveError: If it cannot be written, or another recovery does not end.
-            AnnealerError: If one of them could not be fetched, after the others were.
+            AnnealerError: If one of them could not be fetched, after the others were; it says what
+                became of all, and where what could not be read is kept.
         """
         if self.archive is None:
             raise ValueError("archive is None, but only an archive knows what was submitted")
-        found, failure = 0, None
         with self.archive.recovering(self.policy.timeout):
-            known = unanswered(self.archive)
-            for lost in known.lost:
-                try:
-                    found += self._recovers(lost)
-                except AnnealerError as error:
-                    failure = failure or error
-        if failure is not None:
-            raise failure
-        if known.num_waiting:
-            warnings.warn(
-                f"{known.num_waiting} problem(s) were left alone, since the process that "
-                "submitted them is alive and waits for them",
-                AnnealerWarning,
-                stacklevel=2,
-            )
-        return found
+            known = recovered(self.archive, self._runner)
+        if known.failures:
+            known.failures[0].add(f"In all, {known.told()}")
+            raise known.failures[0]
+        if known.num_waiting or known.num_unlisted:
+            warnings.warn(known.told(), AnnealerWarning, stacklevel=2)
+        return known.num_found
 
     def state_dict(self) -> dict[str, Any]:
         r"""Returns placements, temperatures and the account, in plain containers."""
@@ -282,13 +275,6 @@ class AnnealerSampler(DeferredSampler):
 
         return Submission(resolve)
 
-    def _recovers(self, lost: Lost) -> bool:
-        r"""Fetches one answer, if there is one."""
-        clock = Clock(self.policy.timeout)
-        problem_id = lost.problem_id or self._open().find(lost.job.label, clock)
-        # What the service does not list may come to be listed: it counts as spent until then.
-        return problem_id is not None and self._runner().fetch(lost, problem_id, clock) is not None
-
     def _runner(self) -> Runner:
         return Runner(
             device=self._open(),
@@ -301,7 +287,7 @@ class AnnealerSampler(DeferredSampler):
 
     def _open(self) -> Device:
         if self._opened is None:
-            self._opened = open_device(self.device, self.policy, self._is_anew)
+            self._opened = open_device(self.device, self.policy, self._is_anew, _look)
             self._is_anew = False
             self._restore_device(self._opened)
             self.anneal.check(self._opened.chip)
@@ -328,7 +314,9 @@ class AnnealerSampler(DeferredSampler):
         self._learned, self._sites = self.state_dict()["sites"], []
         self._device_state = self._state_of_device()
         self._opened, self._is_anew = None, True
-        device.close()
+        # What is given up may be broken in any way, and must not hide why it was given up.
+        with suppress(Exception):
+            device.close()
 
     def _state_of_device(self) -> dict[str, Any] | None:
         save = getattr(getattr(self._opened, "sampler", None), "state_dict", None)
@@ -350,6 +338,17 @@ class AnnealerSampler(DeferredSampler):
     def __deepcopy__(self, memo: dict[int, Any]) -> AnnealerSampler:
         # There is one device and one account, whoever holds a copy of the model.
         return self
+
+
+def _look(device: Device) -> None:
+    r"""Raises ValueError if a chip says of itself what nobody can place models on, or pay for."""
+    chip = device.chip
+    if chip.num_qubits == 0:
+        raise ValueError(f"{chip.name} has no qubits")
+    chip.graph()
+    seconds = estimate_access_time(chip, chip.num_qubits)
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise ValueError(f"a problem of {chip.name} would take {seconds} s by its own timing data")
 
 
 def _held(ising: Ising, num_samples: int, clamp: Tensor | None) -> Tensor:

@@ -2,12 +2,12 @@ r"""Locks on files, which the system takes off when the process that holds them 
 
 from __future__ import annotations
 
-__all__ = ["held_elsewhere", "hold_lock", "locked"]
+__all__ = ["PAUSE", "held_elsewhere", "hold_lock", "locked"]
 
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -18,17 +18,21 @@ except ImportError:  # on Windows, where one process at a time has to be the rul
 PAUSE = 0.005
 
 
-def hold_lock(descriptor: int) -> bool:
+def hold_lock(descriptor: int, shared: bool = False) -> bool:
     r"""Takes the lock of an open file, until it is closed; returns whether it was free.
 
     A lock belongs to what was opened, not to the process: two threads exclude each other as two
     processes do, and it goes with the process however that ends. Where the file system has no
     locks, each one is free.
+
+    Arguments:
+        descriptor: The file.
+        shared: Whether others may hold it so as well: for who only asks whether it is held.
     """
     if fcntl is None:
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -43,9 +47,9 @@ def held_elsewhere(path: Path) -> bool:
     except OSError:
         return False
     try:
-        return not hold_lock(descriptor)
+        return not hold_lock(descriptor, shared=True)
     finally:
-        os.close(descriptor)
+        _release(descriptor)
 
 
 @contextmanager
@@ -65,4 +69,13 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
             time.sleep(PAUSE)
         yield
     finally:
-        os.close(descriptor)
+        _release(descriptor)
+
+
+def _release(descriptor: int) -> None:
+    # A child that was forked meanwhile has the file open, too: closing it here would leave the
+    # lock with the child.
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)

@@ -11,7 +11,7 @@ import time
 import weakref
 from pathlib import Path
 
-from qahm_torch.annealer.locks import hold_lock
+from qahm_torch.annealer.locks import PAUSE, hold_lock
 
 
 class OwnFile:
@@ -64,7 +64,9 @@ class OwnFile:
             path = self.folder.resolve() / f"{time.time_ns()}-{os.getpid()}.qahm"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
             self._descriptor = os.open(path, flags, 0o666)
-            hold_lock(self._descriptor)
+            # Whoever asks whether it is held holds it for a moment.
+            while not hold_lock(self._descriptor):
+                time.sleep(PAUSE)
             _flush_folder(self.folder)
         return self._descriptor
 

@@ -24,6 +24,7 @@ from qahm_torch.annealer.archive import (
 )
 from qahm_torch.annealer.program import Problem, Program
 from qahm_torch.annealer.settings import AnnealSettings, ChainBreaks, ProgramSettings
+from qahm_torch.annealer.unread import set_aside
 from qahm_torch.device.door import Answer, Device, Job
 from qahm_torch.device.errors import (
     AnnealerError,
@@ -209,6 +210,9 @@ class Runner:
             record_loss(self.archive, lost.job, error)
             self.account.give_up(lost.job.label, error.may_have_run)
             return None
+        except AnnealerError as error:
+            set_aside(self.archive, lost.job, error)
+            raise
         reason = record_answer(self.archive, lost.job, answer)
         if reason is not None:
             # Not booked: the next recovery finds it unanswered, and would book it once more.
@@ -257,6 +261,7 @@ class Runner:
         except AnnealerError as error:
             self.account.give_up(job.label, error.may_have_run)
             if self.archive is not None:
+                set_aside(self.archive, job, error)
                 record_loss(self.archive, job, error)
             raise
         except BaseException:

@@ -7,6 +7,7 @@ __all__ = ["Chip"]
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import networkx as nx
@@ -17,6 +18,8 @@ from qahm_torch.device.redaction import quoted, tidied
 from qahm_torch.ising import CouplingGraph
 
 Range = tuple[float, float]
+# Beyond these, a number is no property of a device.
+LARGEST, LARGEST_SIDE = 10**9, 1000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,7 +88,8 @@ class Chip:
 
         Raises:
             TypeError: If the sampler has no graph.
-            ValueError: If its variables are not integers.
+            ValueError: If its variables are not integers, or its properties not what they should
+                be.
         """
         if not (hasattr(sampler, "nodelist") and hasattr(sampler, "edgelist")):
             raise TypeError(
@@ -93,19 +97,22 @@ class Chip:
                 "dimod.Structured sampler"
             )
         properties = sampler.properties
-        lattice = properties.get("topology") or {}
-        ranges = {name: _pair(properties.get(name)) for name in _RANGES}
+        topology, shape = _lattice(properties.get("topology") or {})
+        ranges = {name: _pair(name, properties.get(name)) for name in _RANGES}
         ranges["extended_j_range"] = ranges["extended_j_range"] or ranges["j_range"]
+        qubits = _qubits(sampler.nodelist)
         return cls(
             name=quoted(properties.get("chip_id") or type(sampler).__name__),
-            qubits=_qubits(sampler.nodelist),
-            couplers=_couplers(sampler.edgelist),
+            qubits=qubits,
+            couplers=_couplers(sampler.edgelist, qubits),
             graph_id=_graph_id(sampler),
-            topology=None if lattice.get("type") is None else quoted(lattice["type"]),
-            shape=tuple(lattice["shape"]) if lattice.get("shape") else None,
-            max_anneal_schedule_points=properties.get("max_anneal_schedule_points"),
+            topology=topology,
+            shape=shape,
+            max_anneal_schedule_points=_count(
+                "max_anneal_schedule_points", properties.get("max_anneal_schedule_points")
+            ),
             parameters=frozenset(map(quoted, sampler.parameters)),
-            timing=tidied(properties.get("problem_timing_data")),
+            timing=_timing(properties.get("problem_timing_data")),
             **ranges,
         )
 
@@ -167,8 +174,48 @@ _RANGES = (
 )
 
 
-def _pair(values: Sequence[Any] | None) -> Any:
-    return None if values is None else tuple(values)
+def _pair(name: str, values: Any) -> Any:
+    if values is None:
+        return None
+    if not (isinstance(values, (list, tuple)) and len(values) == 2 and all(map(_is_real, values))):
+        raise _strange(name, values, "two numbers are needed")
+    low, high = values
+    # All of them hold zero, or are of what is counted or lasts.
+    if not (low <= high and high >= 0) or (name == "num_reads_range" and high < 1):
+        raise _strange(name, values, "that is no range")
+    return low, high
+
+
+def _is_real(value: Any) -> bool:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return is_number and abs(value) < LARGEST
+
+
+def _count(name: str, value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise _strange(name, value, "a number is needed")
+    return value
+
+
+def _lattice(told: Any) -> tuple[str | None, tuple[int, ...] | None]:
+    kind, shape = (told.get("type"), told.get("shape")) if isinstance(told, Mapping) else (0, None)
+    is_shape = isinstance(shape, (list, tuple)) and all(
+        _is_real(size) and size == int(size) and 0 < size <= LARGEST_SIDE for size in shape
+    )
+    if not (kind is None or isinstance(kind, str)) or not (shape is None or is_shape):
+        raise _strange("topology", told, "a type and a shape of small numbers are needed")
+    known = None if kind is None else quoted(kind)
+    return known, tuple(map(int, shape)) if shape else None
+
+
+def _timing(told: Any) -> dict[str, Any] | None:
+    if told is not None and not isinstance(told, Mapping):
+        raise _strange("problem_timing_data", told, "names with numbers are needed")
+    return tidied(told)
+
+
+def _strange(name: str, value: Any, needed: str) -> ValueError:
+    return ValueError(f"{name} of the device is {quoted(value, 80)}, but {needed}")
 
 
 def _qubits(nodes: Iterable[Any]) -> Tensor:
@@ -179,12 +226,24 @@ def _qubits(nodes: Iterable[Any]) -> Tensor:
                 f"a variable of the device is {node!r}, but models can be placed on qubits named "
                 "by integers only"
             )
+    if nodes and not (min(nodes) >= 0 and max(nodes) < LARGEST and len(set(nodes)) == len(nodes)):
+        raise ValueError(
+            f"the qubits of the device are named from {min(nodes)} to {max(nodes)}, but each is "
+            "there once, and none is negative or huge"
+        )
     return torch.tensor(sorted(nodes), dtype=torch.int64)
 
 
-def _couplers(edges: Iterable[Sequence[Any]]) -> Tensor:
-    pairs = sorted((min(e), max(e)) for e in edges)
-    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+def _couplers(edges: Iterable[Sequence[Any]], qubits: Tensor) -> Tensor:
+    known = set(qubits.tolist())
+    pairs = set()
+    for edge in edges:
+        if len(edge) != 2 or edge[0] == edge[1] or not known.issuperset(edge):
+            raise ValueError(
+                f"a coupler of the device is {quoted(edge, 80)}, but it connects two of its qubits"
+            )
+        pairs.add((min(edge), max(edge)))
+    return torch.tensor(sorted(pairs), dtype=torch.int64).reshape(-1, 2)
 
 
 def _graph_id(sampler: Any) -> str | None:

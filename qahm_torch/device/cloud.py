@@ -78,7 +78,8 @@ class CloudDevice(Device):
     def fetch(self, job: Job, problem_id: str, clock: Clock) -> Answer:
         status = {"id": problem_id, "status": "PENDING"}
         with self._connected(_largest_answer(job)) as transport:
-            talk = Conversation(transport, self.policy, clock, _reserve(clock))
+            # Nobody has seen what became of it since it was submitted.
+            talk = Conversation(transport, self.policy, clock, _reserve(clock), has_begun=True)
             return talk.finish(job, status)
 
     @guarded("listing problems")
@@ -98,6 +99,8 @@ class CloudDevice(Device):
     def _connected(self, max_bytes: int) -> Transport:
         return Transport(self.sampler, self.policy, self.chip.name, max_bytes)
 
+    # Nothing was sent yet.
+    @guarded("writing down a problem", may_have_run=False)
     def _encode(self, job: Job) -> dict[str, Any]:
         content = {
             "solver": self._identity,

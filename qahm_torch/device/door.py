@@ -2,7 +2,15 @@ r"""The door to a device: one interface for a dimod sampler and for the cloud se
 
 from __future__ import annotations
 
-__all__ = ["Answer", "Device", "DimodDevice", "Job", "checked_answer", "guarded"]
+__all__ = [
+    "Answer",
+    "Device",
+    "DimodDevice",
+    "Job",
+    "access_time",
+    "checked_answer",
+    "guarded",
+]
 
 import functools
 from abc import ABC, abstractmethod
@@ -22,7 +30,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MICROSECOND = 1e-6
+MICROSECOND, YEAR = 1e-6, 3.2e7
 # What energies may be off by, as a part of the sum of all biases. They come as doubles, whose sums
 # in another order differ by some 1e-12 of it on a whole chip; a weak spin that is flipped counts
 # for more than this, down to 1e-5 of the strongest bias there.
@@ -86,6 +94,7 @@ def guarded(step: str, may_have_run: bool = True) -> Callable[[Callable[P, T]], 
             except Exception as error:
                 message = f"{step}: what the service said led to {type(error).__name__}; {advice}"
                 problem = ServiceError(message, may_have_run=may_have_run)
+                problem.unread = getattr(error, "unread", {})
             except BaseException as error:  # by the user, or at the end of the process
                 problem = error
             # Outside of the handler: the error may hold a request with its credentials.
@@ -192,13 +201,15 @@ def checked_answer(
         raise _damaged(f"it has {counts.sum()} reads instead of {job.num_reads}", problem_id)
     if num_occurrences is not None:
         spins = np.repeat(spins, counts, axis=0)
-    return Answer(spins, problem_id, _access_time(info.get("timing")), info)
+    return Answer(spins, problem_id, access_time(info.get("timing")), info)
 
 
-def _access_time(timing: Any) -> float | None:
+def access_time(timing: Any) -> float | None:
     r"""Returns the seconds that were billed; None for anything that cannot be an amount."""
     access = timing.get("qpu_access_time") if isinstance(timing, dict) else None
-    if not isinstance(access, (int, float)) or not 0 <= access < float("inf"):
+    is_number = isinstance(access, (int, float)) and not isinstance(access, bool)
+    # Nothing takes longer than a year, and what does would spend any budget for good.
+    if not is_number or not 0 <= access <= YEAR / MICROSECOND:
         return None
     return float(access) * MICROSECOND
 

@@ -35,6 +35,10 @@ class AnnealerError(RuntimeError):
         problem_id: The identity of the problem at the service, by which
             `AnnealerSampler.recover` can fetch an answer that was paid for; None if there is none.
         may_have_run: Whether the problem may have run, and so be billed.
+
+    Attributes:
+        unread: What the service had sent of the problem and could not be used, by what it was to
+            be, without the credentials that are known; empty once it has been set aside.
     """
 
     def __init__(
@@ -44,6 +48,11 @@ class AnnealerError(RuntimeError):
         super().__init__(cleaned(message), problem_id, may_have_run)
         self.problem_id = problem_id
         self.may_have_run = may_have_run
+        self.unread: dict[str, bytes] = {}
+
+    def add(self, text: str) -> None:
+        r"""Adds a sentence to the message."""
+        self.args = (cleaned(f"{self}. {text}"), *self.args[1:])
 
     def __str__(self) -> str:
         return str(self.args[0])

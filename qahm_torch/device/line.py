@@ -47,6 +47,7 @@ class Line(HTTPAdapter):
         limit: The seconds for a request as a whole; infinite, or what was set.
         has_sent: Whether anything of the last request may have left for the service.
         is_cut: Whether the last request was cut, since its time was over.
+        body: What has come of the body of the last request, if it was answered with success.
     """
 
     def __init__(self, clock: Clock, timeout: float, max_bytes: int):
@@ -56,6 +57,7 @@ class Line(HTTPAdapter):
         self.max_bytes = max_bytes
         self.has_sent = False
         self.is_cut = False
+        self.body = bytearray()
         self._handles: dict[socket.socket, Any] = {}
         self._lock = threading.Lock()
         super().__init__(max_retries=0)
@@ -70,6 +72,7 @@ class Line(HTTPAdapter):
         """
         request.headers["Accept-Encoding"] = "gzip, deflate"
         self.has_sent = self.is_cut = False
+        self.body = bytearray()
         seconds = max(MOMENT, min(self.limit, self.clock.left))
         timeout = min(self.timeout, seconds)
         timer = threading.Timer(seconds, self._cut)
@@ -136,7 +139,11 @@ class Line(HTTPAdapter):
     def _received(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         response = super().send(request, *args, **{**kwargs, "stream": True})
         try:
-            response._content = _body(response, self.max_bytes)
+            if response.ok:
+                _fill(self.body, response, self.max_bytes)
+                response._content = bytes(self.body)
+            else:
+                response._content = bytes(_fill(bytearray(), response, self.max_bytes))
         except BaseException:
             response.close()
             raise
@@ -190,13 +197,12 @@ def _shut(handle: socket.socket) -> None:
         handle.shutdown(socket.SHUT_RDWR)
 
 
-def _body(response: requests.Response, max_bytes: int) -> bytes:
-    r"""Returns the body of an answer, expanded as far as it may go."""
+def _fill(body: bytearray, response: requests.Response, max_bytes: int) -> bytearray:
+    r"""Writes into `body` what comes of an answer, expanded as far as it may go."""
     coding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
         raise requests.exceptions.ContentDecodingError("a body is in a coding nobody asked for")
     expander = zlib.decompressobj(47) if coding not in ("identity", "") else None
-    body = bytearray()
     while piece := response.raw.read(PIECE, decode_content=False):
         # At least one byte more than there may be, since zero would mean no limit.
         body += (
@@ -206,7 +212,7 @@ def _body(response: requests.Response, max_bytes: int) -> bytes:
             raise OversizeError(f"its answer has more than {max_bytes} bytes")
     if expander is not None and body and not expander.eof:
         raise requests.exceptions.ContentDecodingError("a body ends too early")
-    return bytes(body)
+    return body
 
 
 def _expanded(expander: Any, piece: bytes, max_bytes: int) -> bytes:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 __all__ = ["check_spec", "open_device"]
 
+from collections.abc import Callable
 from typing import Any
 
 from qahm_torch.device.credentials import refuse_credentials
-from qahm_torch.device.door import Device, DimodDevice, guarded
+from qahm_torch.device.door import Device, DimodDevice
 from qahm_torch.device.errors import AnnealerError
 from qahm_torch.device.patience import Clock, RetryPolicy, Task
 from qahm_torch.device.quiet_logs import hush
+from qahm_torch.device.redaction import quoted
 from qahm_torch.device.seal import bare, has_met_client
 from qahm_torch.trust import class_of
 
@@ -31,7 +33,7 @@ def check_spec(device: Any) -> None:
     if isinstance(device, dict):
         _check_keys(device)
         return
-    if not all(hasattr(device, name) for name in ("nodelist", "edgelist", "sample", "properties")):
+    if not all(_has(device, name) for name in ("nodelist", "edgelist", "sample", "properties")):
         raise TypeError(
             f"device is {type(device).__name__}, but a sampler with qubits and couplers is needed "
             "(DWaveSampler, SimulatedAnnealer, ...) or a class_path of one; what places models by "
@@ -39,21 +41,32 @@ def check_spec(device: Any) -> None:
         )
 
 
-def open_device(device: Any, policy: RetryPolicy, is_anew: bool = False) -> Device:
+def open_device(
+    device: Any,
+    policy: RetryPolicy,
+    is_anew: bool = False,
+    look: Callable[[Device], object] = lambda _: None,
+) -> Device:
     r"""Returns the device of a sampler or of a specification, within the deadline.
+
+    Whatever goes wrong on the way is an `AnnealerError`, be it raised by a client, by a class of
+    the user's, or by what a service says of its solver; but for what was typed wrong: a class that
+    is none, or arguments that a class on this machine does not take.
 
     Arguments:
         device: The sampler or the specification.
         policy: Deadlines and retries.
         is_anew: Whether a sampler of the cloud that is given as it is has to look for its solver
             again, since that has failed or changed.
+        look: What else is to be looked at before the device counts as opened.
 
     Raises:
         AnnealerError: If it cannot be opened.
+        ValueError, TypeError: If the specification is wrong.
     """
     clock = Clock(policy.timeout)
     # What speaks to a service keeps to the clock; the rest is left behind if it does not.
-    task = Task(lambda: _opened(device, policy, clock, is_anew), policy.timeout + GRACE)
+    task = Task(lambda: _opened(device, policy, clock, is_anew, look), policy.timeout + GRACE)
     return task.result(LATE)
 
 
@@ -66,18 +79,41 @@ def _check_keys(spec: dict[str, Any]) -> None:
     refuse_credentials(spec.get("init_args"))
 
 
-def _opened(device: Any, policy: RetryPolicy, clock: Clock, is_anew: bool) -> Device:
+def _has(device: Any, name: str) -> bool:
     try:
-        return _found(device, policy, clock, is_anew)
+        return hasattr(device, name)
+    except Exception:
+        # It is there; what is wrong with it is told when the device is opened.
+        return True
+
+
+def _opened(
+    device: Any,
+    policy: RetryPolicy,
+    clock: Clock,
+    is_anew: bool,
+    look: Callable[[Device], object],
+) -> Device:
+    r"""Returns the device; the one place that errors of opening come through."""
+    try:
+        found = _found(device, policy, clock, is_anew)
+        look(found)
+        return found
     except AnnealerError as error:
         problem = error
     except Exception as error:
-        if not has_met_client(error):
-            raise
-        # Of a class around the client: only the name, since the text may quote headers.
-        kind = type(error).__name__
-        problem = AnnealerError(f"the device cannot be opened ({kind}); check its init_args")
+        if isinstance(error, _Mistake):
+            raise error.args[0] from None
+        problem = AnnealerError(
+            f"the device cannot be opened ({_reason(error)}); check its init_args"
+        )
     raise bare(problem)
+
+
+def _reason(error: Exception) -> str:
+    kind = type(error).__name__
+    # Where a client was met, the text may quote headers.
+    return kind if has_met_client(error) else quoted(f"{kind}: {_text(error)}")
 
 
 def _found(device: Any, policy: RetryPolicy, clock: Clock, is_anew: bool) -> Device:
@@ -85,18 +121,11 @@ def _found(device: Any, policy: RetryPolicy, clock: Clock, is_anew: bool) -> Dev
     sampler = _build(device, policy, clock) if is_spec else device
     if not _is_cloud(sampler):
         return DimodDevice(sampler)
-    return _on_cloud(sampler, policy, clock, is_anew and not is_spec, is_spec)
-
-
-@guarded("opening the device", may_have_run=False)
-def _on_cloud(
-    sampler: Any, policy: RetryPolicy, clock: Clock, is_anew: bool, is_owner: bool
-) -> Device:
     from qahm_torch.device.cloud import CloudDevice
     from qahm_torch.device.solvers import renewed
 
-    sampler = renewed(sampler, policy, clock) if is_anew else sampler
-    return CloudDevice(sampler, policy, is_owner)
+    sampler = renewed(sampler, policy, clock) if is_anew and not is_spec else sampler
+    return CloudDevice(sampler, policy, is_spec)
 
 
 def _is_cloud(sampler: Any) -> bool:
@@ -112,13 +141,29 @@ def _speaks_to_cloud(kind: type) -> bool:
     return any(c.__name__ == "DWaveSampler" for c in kind.__mro__)
 
 
+class _Mistake(Exception):  # noqa: N818
+    r"""What was typed wrong, on its way through the door."""
+
+
 def _build(spec: dict[str, Any], policy: RetryPolicy, clock: Clock) -> Any:
     from dimod.core.sampler import Sampler
 
-    kind = class_of(spec["class_path"], Sampler, "device")
     arguments = dict(spec.get("init_args") or {})
-    if not _speaks_to_cloud(kind):
-        return kind(**arguments)
+    try:
+        kind = class_of(spec["class_path"], Sampler, "device")
+        if not _speaks_to_cloud(kind):
+            return kind(**arguments)
+    except (TypeError, ValueError) as error:
+        if has_met_client(error):
+            raise
+        raise _Mistake(error) from None
     from qahm_torch.device.solvers import connected
 
     return connected(kind, arguments, spec["class_path"], policy, clock)
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "it cannot be told"

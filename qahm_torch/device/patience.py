@@ -14,6 +14,10 @@ from qahm_torch.device.errors import DeadlineError
 
 T = TypeVar("T")
 
+# Beyond it, clocks of the system overflow.
+LONGEST = 1e9
+LONGEST_PAUSE = 10.0
+
 
 @dataclass(frozen=True)
 class RetryPolicy:
@@ -46,11 +50,27 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         for name in ("timeout", "request_timeout"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, but a time is positive")
+            if not 0 < getattr(self, name) <= LONGEST:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, but a time is positive and at most "
+                    f"{LONGEST:g} s"
+                )
         for name in ("retries", "backoff", "settle"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it is not negative")
+
+    def pause(self, attempt: int, asked: float | None = None) -> float:
+        r"""Returns the seconds to wait before an attempt is made again.
+
+        Twice as long from one to the next, from the backoff up to 10 s; longer if the service asks
+        for it.
+
+        Arguments:
+            attempt: The number of attempts before this one.
+            asked: The seconds that the service asks for.
+        """
+        # No power that is beyond all numbers, however long a problem is waited for.
+        return max(min(LONGEST_PAUSE, self.backoff * 2.0 ** min(attempt, 60)), asked or 0.0)
 
 
 class Clock:

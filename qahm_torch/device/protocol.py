@@ -14,6 +14,8 @@ import numpy as np
 from qahm_torch.device.door import Job
 from qahm_torch.device.redaction import redacted
 
+# Qubits, nominally: there is an entry for each in what is sent.
+LARGEST = 10**7
 # It becomes a part of addresses, of messages and of the archive.
 PROBLEM_ID = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
@@ -30,7 +32,12 @@ class Wiring:
     def __init__(self, qubits: list[int], couplers: list[list[int]], num_qubits: int):
         self.qubits = np.asarray(qubits, dtype=np.int64)
         self.couplers = np.asarray(couplers, dtype=np.int64).reshape(-1, 2)
-        self.num_qubits = num_qubits
+        largest = int(self.qubits.max(initial=0))
+        if isinstance(num_qubits, bool) or not largest < num_qubits < LARGEST:
+            raise ValueError(
+                f"num_qubits of the solver is {num_qubits}, but its qubits go up to {largest}"
+            )
+        self.num_qubits = int(num_qubits)
 
     @cached_property
     def slots(self) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ __all__ = [
     "cleaned",
     "quoted",
     "redacted",
+    "redacted_bytes",
     "remember",
     "remember_config",
     "tidied",
@@ -91,6 +92,11 @@ def remember_config(config: Any) -> None:
 def redacted(text: str) -> str:
     r"""Returns a text without the credentials that are known."""
     return _MEMORY.hide(text)
+
+
+def redacted_bytes(data: bytes) -> bytes:
+    r"""Returns bytes without the credentials that are known."""
+    return redacted(data.decode("latin-1")).encode("latin-1")
 
 
 def without_credentials(text: str) -> str:

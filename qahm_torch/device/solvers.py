@@ -23,7 +23,7 @@ from qahm_torch.device.errors import (
 from qahm_torch.device.line import Line, OversizeError
 from qahm_torch.device.patience import Clock, RetryPolicy
 from qahm_torch.device.quiet_logs import hush
-from qahm_torch.device.redaction import remember_config
+from qahm_torch.device.redaction import quoted, remember_config
 from qahm_torch.device.transport import retry_after
 
 # Patience of D-Wave's client while it looks for a solver; its own defaults add up to 10 minutes.
@@ -114,7 +114,7 @@ def _persist(attempt: Callable[[], Any], name: str, policy: RetryPolicy, clock: 
         if wait is None or tries >= policy.retries:
             # Outside of the handler: the client's error holds the request with its credentials.
             raise problem
-        clock.sleep(max(min(10.0, policy.backoff * 2**tries), wait))
+        clock.sleep(policy.pause(tries, wait))
         tries += 1
 
 
@@ -122,7 +122,7 @@ def _wait(error: Exception) -> float | None:
     r"""Returns the seconds that a failure asks to wait, None if it will not pass."""
     code = getattr(error, "error_code", None)
     if code in FOR_NOW:
-        headers = getattr(getattr(error, "response", None), "headers", {})
+        headers = getattr(getattr(error, "response", None), "headers", None) or {}
         return retry_after(headers.get("Retry-After")) or 0.0
     is_broken = code is None and isinstance(error, OSError)
     return 0.0 if is_broken and type(error).__name__ not in LASTING else None
@@ -224,8 +224,8 @@ def _explained(error: Exception, name: str) -> AnnealerError:
     code = getattr(error, "error_code", None)
     if code is not None:
         return ServiceError(
-            f"{name}: the service answered with status {code}; check the endpoint, or try again "
-            "later"
+            f"{name}: the service answered with status {quoted(code, 40)}; check the endpoint, or "
+            "try again later"
         )
     if kind in ("ResourceBadResponseError", "InvalidAPIResponseError"):
         return ServiceError(f"{name}: the answer is not of the cloud protocol; check the endpoint")

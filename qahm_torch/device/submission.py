@@ -115,6 +115,7 @@ class Submission:
     def _accepted(self, body: Any) -> dict[str, Any]:
         r"""Returns the status of a submission, if the service has taken it."""
         if not isinstance(body, list) or len(body) != 1:
+            self.transport.doubt()
             raise Trouble("its answer to the submission is not a list of one status")
         status = body[0]
         if isinstance(status, dict) and "error_code" in status:
@@ -126,6 +127,7 @@ class Submission:
                 "settings or the model, or open the device anew if its qubits have changed"
             )
         if not isinstance(status, dict) or not is_problem_id(status.get("id")):
+            self.transport.doubt()
             raise Trouble("its answer to the submission has no problem id")
         return status
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = ["Transport", "Trouble", "retry_after"]
 
+import contextlib
 import json
+import math
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from qahm_torch.device.errors import CredentialsError, RejectedError, ServiceError
 from qahm_torch.device.patience import Clock, RetryPolicy
 from qahm_torch.device.quiet_logs import hush
+from qahm_torch.device.redaction import redacted_bytes
 
 if TYPE_CHECKING:
     import requests
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from qahm_torch.device.line import Line
 
 MEDIA = "application/vnd.dwave.sapi."
+NOT_JSON = object()
+BEGINNING = 65536  # bytes that are kept of a flood
 
 
 class Trouble(Exception):  # noqa: N818
@@ -64,12 +69,26 @@ class Transport:
         self.name = name
         self.max_bytes = max_bytes
         self._session: requests.Session | None = None
+        self._last: tuple[str | None, bytes] = (None, b"")
+        self._unread: dict[str, bytes] = {}
 
     def __enter__(self) -> Transport:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         self.hang_up()
+        if error is not None and self._unread:
+            unread = {name: redacted_bytes(body) for name, body in self._unread.items()}
+            error.unread = unread  # type: ignore[attr-defined]
+
+    def doubt(self) -> None:
+        r"""Keeps what came last, since it cannot be used: it goes along with the error at the end.
+
+        Of each kind of answer the longest is kept, which has lost the least on its way.
+        """
+        name, body = self._last
+        if name is not None and len(body) > len(self._unread.get(name, b"")):
+            self._unread[name] = body
 
     def hang_up(self) -> None:
         r"""Closes the connection; the next request opens another."""
@@ -98,6 +117,7 @@ class Transport:
                 )
                 if isinstance(body, list if media == "problems" else dict):
                     return body
+                self.doubt()
                 raise Trouble("its answer is not of the expected kind")
             except Trouble as error:
                 trouble = error
@@ -113,11 +133,8 @@ class Transport:
             attempt += 1
 
     def pause(self, attempt: int, trouble: Trouble, clock: Clock) -> None:
-        r"""Waits before the next attempt, doubling from the backoff up to 10 s.
-
-        Longer if the service asks for it.
-        """
-        clock.sleep(max(min(10.0, self.policy.backoff * 2**attempt), trouble.wait or 0.0))
+        r"""Waits before the next attempt, as `RetryPolicy.pause` says."""
+        clock.sleep(self.policy.pause(attempt, trouble.wait))
 
     def request(
         self,
@@ -158,6 +175,7 @@ class Transport:
         )
         line.clock, line.timeout = clock, self.policy.request_timeout + patience
         line.limit = max(line.timeout, body_time)
+        name = _name(method, media, problem_id)
         try:
             # No redirects, wherever they lead: nothing is to be submitted twice.
             response = session.request(method, path, allow_redirects=False, **content)
@@ -165,9 +183,13 @@ class Transport:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             is_flood = isinstance(error, OversizeError)
             trouble = Trouble(_cause(error), left=line.has_sent, is_flood=is_flood)
+            # Of what is larger than any answer, the beginning says enough.
+            self._last = (name, bytes(line.body[:BEGINNING] if is_flood else line.body))
+            self.doubt()
         except RedirectError as error:
             trouble = Trouble(str(error), is_elsewhere=True)
         else:
+            self._last = (name, body)
             return self._judged(method, status, body, headers, problem_id)
         self.hang_up()
         # Outside of the handler, and with the session dropped: the client's errors and sessions
@@ -195,11 +217,11 @@ class Transport:
                 wait=retry_after(headers.get("Retry-After")),
                 is_told=_told_status(body) == status,
             )
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError, MemoryError):
-            reason = Trouble("its answer is not JSON")
-        raise reason
+        content = _parsed(body)
+        if content is NOT_JSON:
+            self.doubt()
+            raise Trouble("its answer is not JSON")
+        return content
 
     def _connected(self, clock: Clock) -> tuple[requests.Session, Line]:
         from qahm_torch.device.discreet import discreet
@@ -217,28 +239,51 @@ class Transport:
         return session, line
 
 
-def retry_after(text: str | None) -> float | None:
-    r"""Returns the seconds that a Retry-After header asks for, in either of its forms."""
-    if not text:
+def _name(method: str, media: str, problem_id: str | None) -> str | None:
+    r"""Returns what an answer is called if it may tell of a run, and else None."""
+    if method == "POST":
+        return "submission"
+    if problem_id is None:
         return None
+    return "answer" if media == "problem" else "status"
+
+
+def retry_after(text: Any) -> float | None:
+    r"""Returns the seconds that a Retry-After header asks for, in either of its forms.
+
+    None where it says nothing that can be waited for.
+
+    Example:
+        >>> [retry_after(text) for text in ("2", "-1", "inf", "nan", "soon", None)]
+        [2.0, 0.0, inf, None, None, None]
+    """
     try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
+        seconds = _seconds(str(text))
+    except Exception:
+        # Whatever a header can be made of; readers of dates raise many things.
         return None
+    # No number is below, above or equal to NaN; who asks for ever waits for the deadline.
+    return None if math.isnan(seconds) else max(0.0, seconds)
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        return float(text)
+    return parsedate_to_datetime(text).timestamp() - time.time()
 
 
 def _told_status(body: bytes) -> int | None:
     r"""Returns the status that the service itself names in the body of an error."""
-    try:
-        content = json.loads(body)
-    except ValueError:
-        return None
+    content = _parsed(body)
     code = content.get("error_code") if isinstance(content, dict) else None
     return code if isinstance(code, int) else None
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError, MemoryError):
+        return NOT_JSON
 
 
 def _cause(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from qahm_torch.ising import Chains, Samples
 from qahm_torch.nn import Prior, Units
 from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.samplers import LogZ
 from qahm_torch.training.batches import as_rows
 from qahm_torch.training.checkpoints import read_checkpoint, refuse_older, secure
 from qahm_torch.training.data_check import check_data, check_loader
@@ -89,6 +90,7 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         self.lr_scheduler_interval = lr_scheduler_interval
         self.prior_lr = prior_lr
         self.negative: Samples | None = None
+        self.validated_log_z: LogZ | None = None  # by which the last validation was measured
         self._resumed: dict[str, list[Any]] | None = None
         self._before_validation: dict[str, Tensor] = {}
         self._validated = torch.empty(0)  # the fields of what is validated
@@ -148,13 +150,14 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         The random numbers of torch are not touched, and no sampler is called. Another prior has
         its log-probability as it is, and there is nothing to log.
         """
+        return _logged(self._estimated_log_z())
+
+    def _estimated_log_z(self) -> LogZ | None:
         prior = boltzmann_of(self)
         if prior is None:
-            return {}
+            return None
         generator = torch.Generator(prior.h.device).manual_seed(self.global_step)
-        estimate = prior.estimate_log_z(num_temperatures=200, generator=generator)
-        width = estimate.upper - estimate.lower
-        return {"prior/log_z": estimate.value, "prior/log_z_width": width}
+        return prior.estimate_log_z(num_temperatures=200, generator=generator)
 
     def setup(self, stage: str) -> None:
         # Before Lightning reads the checkpoint that it was given.
@@ -211,7 +214,8 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
 
     def on_validation_epoch_start(self) -> None:
         self._before_validation = random_state(self.device)
-        self.log_dict(self.anchor_log_z(), sync_dist=True)
+        self.validated_log_z = self._estimated_log_z()
+        self.log_dict(_logged(self.validated_log_z), sync_dist=True)
         prior = boltzmann_of(self)
         self._validated = torch.empty(0) if prior is None else prior.h.detach().clone()
 
@@ -300,6 +304,13 @@ def boltzmann_of(module: pl.LightningModule) -> BoltzmannPrior | None:
     r"""Returns the prior of a module if there is one and it is a Boltzmann machine."""
     prior = module.prior if isinstance(module, PriorModule) else None
     return prior if isinstance(prior, BoltzmannPrior) else None
+
+
+def _logged(estimate: LogZ | None) -> dict[str, float]:
+    if estimate is None:
+        return {}
+    width = estimate.upper - estimate.lower
+    return {"prior/log_z": estimate.value, "prior/log_z_width": width}
 
 
 def freeze(module: nn.Module, prefixes: Iterable[str]) -> None:

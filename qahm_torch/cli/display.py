@@ -27,8 +27,8 @@ _WARNINGS = (
 def by_default(settings: Mapping[str, Any]) -> dict[str, Any]:
     r"""Returns settings of a trainer that show a run, beside those that the user has made.
 
-    The bar is `RunProgress`, unless there is another one or `enable_progress_bar` is false; a table
-    of the model is only there for who asks for it.
+    The bar is `RunProgress`, unless there is another one or `enable_progress_bar` is false. A
+    table of the model is there only for who asks for it.
     """
     callbacks = settings.get("callbacks") or []
     callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]

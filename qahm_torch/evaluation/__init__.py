@@ -50,3 +50,4 @@ from qahm_torch.evaluation.pictures import (
     generated_and_nearest as generated_and_nearest,
     image_grid as image_grid,
 )
+from qahm_torch.evaluation.watching import watched as watched

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Interval", "PriorModule", "boltzmann_of", "freeze"]
 
 import io
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -65,9 +66,9 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
             which is an update.
 
     Raises:
-        ValueError: If the interval is another word; in training and testing also if the data hold
-            values that the visible units do not take, which each data set is looked through for
-            once.
+        ValueError: If the interval is another word, or a learning rate negative or not finite; in
+            training and testing also if the data hold values that the visible units do not take,
+            which each data set is looked through for once.
     """
 
     def __init__(
@@ -84,6 +85,8 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
                 f"lr_scheduler_interval is {lr_scheduler_interval!r}, but a schedule is stepped "
                 "per 'epoch' or per 'step'"
             )
+        if prior_lr is not None:
+            _check_rate("prior_lr", prior_lr)
         self.overlap = overlap
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
@@ -119,6 +122,8 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         if not groups:
             raise ValueError("all parameters are frozen, so that there is nothing to train")
         optimizer = self.optimizer(groups)
+        for group in optimizer.param_groups:
+            _check_rate("a learning rate", group["lr"])
         if self.lr_scheduler is None:
             return optimizer
         schedule = {
@@ -298,6 +303,12 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         if trainer.is_last_batch or (every > 0 and (self.global_step + 1) % every == 0):
             for name, value in losses.items():
                 self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", sync_dist=True)
+
+
+def _check_rate(name: str, rate: float | Tensor) -> None:
+    # Optimizers look at their own rate only, and not at those of groups.
+    if not 0 <= float(rate) < math.inf:
+        raise ValueError(f"{name} is {float(rate):g}, but a finite number of at least 0 is needed")
 
 
 def boltzmann_of(module: pl.LightningModule) -> BoltzmannPrior | None:

@@ -1,4 +1,6 @@
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +100,31 @@ def test_evaluate_reports_numbers_as_json(fitted, tmp_path, capsys):
     distances = report["nearest_training_distance"]
     assert set(distances) == {"generated_means", "generated_samples", "test"}
     assert all(distance > 0 for distance in distances.values())
+
+
+QUICK = "--num_particles 3 --num_temperatures 5 --num_chains 4 --num_generated 4 --num_test 250"
+
+
+def test_evaluate_shows_how_far_it_is_on_a_terminal_only(fitted, tmp_path, capsys, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    arguments = ["evaluate", str(fitted), *QUICK.split(), "--output", str(tmp_path / "a.json")]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Terminal())
+        assert qahm(*arguments) == 0
+        watched = sys.stderr.getvalue()
+    report = json.loads(capsys.readouterr().out)  # and nothing else
+    assert qahm(*arguments) == 0
+    printed, told = capsys.readouterr()
+    assert "\r" not in told and len(told.splitlines()) == 2
+    seconds = {"seconds": report["seconds"]}
+    assert json.loads(printed) | seconds == report  # whether or not somebody watches
+    frames = [frame.strip() for frame in re.split(r"[\r\n]+", watched) if " of 7)" in frame]
+    numbers = [int(re.search(r"\((\d) of 7\)", frame)[1]) for frame in frames]
+    assert numbers == sorted(numbers) and set(numbers) == set(range(1, 8))
+    assert frames[0] == "log Z (1 of 7)"
 
 
 def test_report_draws_three_figures(fitted, tmp_path, capsys):

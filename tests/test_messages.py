@@ -90,6 +90,17 @@ def with_places(words, places):
             2,
             ["did you mean num_reads?"],
         ),
+        (
+            ("reproduce", "--config", "seeds", "--system.num_reads", "x"),
+            2,
+            ["num_reads is x, but"],
+        ),
+        (("reproduce", "--config", "seeds", "--system.num_reads", "-4"), 2, ["num_reads is -4"]),
+        (("reproduce", "--config", "seeds", "--system.noises", "x"), 2, ["noises is x, but"]),
+        ((*FIT, "--model.prior_lr", "-1"), 2, ["prior_lr is -1, but", "at least 0"]),
+        ((*FIT, "--model.prior_lr", ".nan"), 2, ["prior_lr is nan, but", "at least 0"]),
+        ((*FIT, "--model.optimizer.lr", "-1"), 1, ["learning rate: -1"]),
+        ((*FIT, "--model.optimizer.lr", ".inf"), 1, ["a learning rate is inf, but"]),
         # Checkpoints
         ((*FIT, "--ckpt_path", "CUT"), 1, ["cut.ckpt cannot be read", "cut short"]),
         ((*FIT, "--finetune", "CUT"), 1, ["cut.ckpt cannot be read", "cut short"]),

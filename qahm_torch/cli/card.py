@@ -18,7 +18,7 @@ from qahm_torch.cli.outputs import check_writable
 from qahm_torch.evaluation import log_likelihood, write_json
 from qahm_torch.ising import Chains
 from qahm_torch.nn import HelmholtzMachine
-from qahm_torch.pretrained.shipped import FOLDER, sha256_of
+from qahm_torch.pretrained.shipped import sha256_of
 from qahm_torch.samplers import AnnealedSampler
 from qahm_torch.training.checkpoints import CONFIG_KEY, read_checkpoint
 
@@ -34,7 +34,7 @@ def export(trained: Trained, settings: Any) -> tuple[Path, Path]:
         FileNotFoundError: If there is no report of `qahm evaluate`.
         ValueError: If the report is of another checkpoint.
     """
-    folder = Path(settings.output or FOLDER)
+    folder = Path(settings.output or ".")
     check_writable(folder, is_folder=True)
     report = _report(trained, settings)
     config = yaml.safe_load(read_checkpoint(trained.checkpoint)[CONFIG_KEY])

@@ -32,11 +32,7 @@ def run(arguments: list[str]) -> None:
     parser.add_count("num_chains", 256, 1, "The samples of the prior that go along.")
     parser.add_count("num_temperatures", 1000, 2, "Temperatures of annealing the prior.")
     parser.add_count("num_test", 500, 2, "The test data on which rounding is measured.")
-    parser.add_output(
-        "output",
-        "The folder; that of the machines that come with the package if not set.",
-        is_folder=True,
-    )
+    parser.add_output("output", "The folder; the current one if not set.", is_folder=True)
     settings = parser.parse_args(arguments)
     if settings.bits not in _BITS:
         raise UsageError(f"--bits is {settings.bits}, but a weight has 8, 16 or 32")

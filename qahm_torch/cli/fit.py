@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["QahmCLI", "run"]
 
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from qahm_torch.cli.configs import with_paths
+from qahm_torch.cli.display import by_default, size_of, without_noise
+from qahm_torch.cli.fit_summary import FitSummary
 from qahm_torch.cli.leftovers import Leftovers
 from qahm_torch.cli.mistakes import UsageError, reading, told
 from qahm_torch.training import (
@@ -33,7 +34,7 @@ from qahm_torch.training.checkpoints import secure
 from qahm_torch.training.curves import ContinuedCurves
 from qahm_torch.training.linking import link_units
 from qahm_torch.training.misfit import is_misfit, misfit
-from qahm_torch.training.naming import parsing
+from qahm_torch.training.naming import needs_trust, parsing
 from qahm_torch.training.processes import run_folder
 from qahm_torch.training.resuming import GoOn, own_run
 from qahm_torch.trust import local_path
@@ -53,10 +54,9 @@ class QahmCLI(LightningCLI):
     def __init__(self, *args: Any, **kwargs: Any):
         self._leftovers: Leftovers | None = None
         self._on_exception = CheckpointOnException()
+        self._summary = FitSummary(RunStatus())
         try:
-            with warnings.catch_warnings():
-                # A run that goes on has a folder with checkpoints in it.
-                warnings.filterwarnings("ignore", "Checkpoint directory .* is not empty")
+            with without_noise():
                 super().__init__(*args, **kwargs)
         except BaseException:
             self._clear()
@@ -149,13 +149,15 @@ class QahmCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         run = self._run_to_go_on()
+        kwargs = {**by_default(self._get(self.config_init, "trainer")), **kwargs}
         if self._get(self.config_init, "trainer.logger") is None:
             kwargs = {**kwargs, "logger": self._loggers(run)}
         trainer = super().instantiate_trainer(**kwargs)
         write_atomically(trainer)
         secure(trainer)
-        callbacks = [GoOn()] if run is not None else []
-        trainer.callbacks.extend([*callbacks, RunStatus(), self._on_exception])  # type: ignore[attr-defined]
+        going_on = [GoOn()] if run is not None else []
+        told = [self._summary.status, self._summary]
+        trainer.callbacks.extend([*going_on, *told, self._on_exception])  # type: ignore[attr-defined]
         folder = run_folder(trainer)
         if trainer.is_global_zero and folder is not None:
             self._leftovers = Leftovers(folder)
@@ -196,6 +198,8 @@ class QahmCLI(LightningCLI):
         elif source is not None:
             load_weights(self.model, source)
         freeze(self.model, self._get(self.config_init, "freeze"))
+        if self.trainer.is_global_zero:
+            print(size_of(self.model), file=sys.stderr)
 
     def _take_what_fits(self, source: Path | None) -> None:
         if source is None:
@@ -205,9 +209,9 @@ class QahmCLI(LightningCLI):
             print(fitting)
 
     def after_fit(self) -> None:
-        folder = run_folder(self.trainer)
-        if self.trainer.is_global_zero and folder is not None:
-            print(f"run folder: {folder}")
+        if self.trainer.is_global_zero:
+            parts = [self._get(self.config, name) for name in ("model", "data")]
+            print(self._summary.told(self.trainer, trust=needs_trust(parts)))
 
 
 def _check_is_file(checkpoint: Path) -> None:

@@ -13,6 +13,7 @@ import qahm_torch
 from qahm_torch.cli.arguments import Trained, TrainedPrior
 from qahm_torch.cli.dreams import draw
 from qahm_torch.cli.run_times import run_times
+from qahm_torch.cli.stages import Stages
 from qahm_torch.evaluation import (
     LogLikelihood,
     bits_per_dimension,
@@ -77,9 +78,13 @@ def _test_data(trained: Trained | TrainedPrior) -> torch.Tensor:
 
 def _of_prior(trained: TrainedPrior, noisy: torch.Tensor, settings: Any) -> dict[str, Any]:
     r"""Returns what there is to measure of a prior that was trained alone."""
-    prior, num_pixels = trained.prior, trained.data.num_features
-    log_z = _estimate_log_z(prior, settings)
-    nats = prior_log_likelihood(prior, noisy, log_z=log_z)
+    prior, num_pixels, stages = trained.prior, trained.data.num_features, Stages(3)
+    with stages.stage("log Z"):
+        log_z = _estimate_log_z(prior, settings)
+    with stages.stage("log-likelihood"):
+        nats = prior_log_likelihood(prior, noisy, log_z=log_z)
+    with stages.stage("nearest training data"):
+        nearest = _nearest(trained, settings.num_generated)
     return {
         "prior": _prior(prior, log_z),
         "likelihood": {
@@ -89,30 +94,36 @@ def _of_prior(trained: TrainedPrior, noisy: torch.Tensor, settings: Any) -> dict
         },
         "bound": None,
         "reconstruction_mse": None,
-        "nearest_training_distance": _nearest(trained, settings.num_generated),
+        "nearest_training_distance": nearest,
     }
 
 
 def _of_machine(trained: Trained, noisy: torch.Tensor, settings: Any) -> dict[str, Any]:
     machine = trained.machine
-    log_z = _estimate_log_z(machine.prior, settings)
-    report: dict[str, Any] = {
-        "prior": _prior(machine.prior, log_z),
-        "likelihood": _likelihood(trained, noisy, log_z, settings.num_particles),
-        "bound": evidence_bound(machine, noisy, num_particles=10)._asdict(),
-        "reconstruction_mse": _reconstruction(machine, noisy),
-        "nearest_training_distance": _nearest(trained, settings.num_generated),
-    }
+    stages = Stages(7 if machine.num_classes else 5)
+    with stages.stage("log Z"):
+        log_z = _estimate_log_z(machine.prior, settings)
+    report: dict[str, Any] = {"prior": _prior(machine.prior, log_z)}
+    with stages.stage("log-likelihood"):
+        report["likelihood"] = _likelihood(trained, noisy, log_z, settings.num_particles)
+    with stages.stage("bound"):
+        report["bound"] = evidence_bound(machine, noisy, num_particles=10)._asdict()
+    with stages.stage("reconstruction"):
+        report["reconstruction_mse"] = _reconstruction(machine, noisy)
+    with stages.stage("nearest training data"):
+        report["nearest_training_distance"] = _nearest(trained, settings.num_generated)
     if machine.num_classes:
-        report["classification_accuracy"] = _accuracy(machine, noisy)
+        with stages.stage("classification"):
+            report["classification_accuracy"] = _accuracy(machine, noisy)
         # By which settings are chosen, so that the number above is of data not looked at before.
         held_out = list(trained.data.val_dataloader())
-        report["validation"] = {
-            "num": sum(len(batch) for batch in held_out),
-            "classification_accuracy": _accuracy(machine, torch.cat(held_out))
-            if held_out
-            else None,
-        }
+        with stages.stage("classification of validation data"):
+            report["validation"] = {
+                "num": sum(len(batch) for batch in held_out),
+                "classification_accuracy": _accuracy(machine, torch.cat(held_out))
+                if held_out
+                else None,
+            }
     return report
 
 

@@ -22,6 +22,7 @@ _WORDS = {
     "<class 'bool'>": "true or false",
     "<class 'str'>": "a text",
     "<class 'list'>": "a list, such as [16, 60],",
+    "<class 'tuple'>": "a list, such as [16, 60],",
     "<class 'dict'>": "a mapping, such as {name: value},",
     _NONE: "null",
 }

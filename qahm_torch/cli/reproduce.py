@@ -4,8 +4,10 @@ from __future__ import annotations
 
 __all__ = ["run"]
 
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from qahm_torch.cli.arguments import Parser
 from qahm_torch.cli.configs import asks_help, configs_of, read_config, with_paths
@@ -42,9 +44,21 @@ def run(arguments: list[str]) -> None:
 
 def _built(parser: Parser, settings: Any) -> Any:
     try:
-        return parser.instantiate_classes(settings)["system"]
+        system = parser.instantiate_classes(settings)["system"]
     except ValueError as error:
         raise UsageError(str(error)) from error
+    for name in (field.name for field in fields(system) if field.name.startswith("num_")):
+        number = getattr(system, name)
+        if number is not None and number < 1:
+            raise UsageError(f"system.{name} is {number}, but at least 1 is needed")
+    return system
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    inner: type
+    for inner in kind.__subclasses__():
+        yield inner
+        yield from _subclasses(inner)
 
 
 def _parser(system: type | None) -> Parser:
@@ -62,5 +76,9 @@ def _parser(system: type | None) -> Parser:
     if system is None:
         parser.add_argument("--system", type=Any, required=True, help=about)
     else:
+        for known in _subclasses(system):
+            # The parser does not find the types of a dataclass whose annotations are postponed,
+            # and would take anything.
+            known.__init__.__annotations__ = get_type_hints(known.__init__)  # type: ignore[misc]
         parser.add_subclass_arguments(system, "system", required=True, help=about)
     return parser

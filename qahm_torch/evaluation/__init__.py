@@ -53,3 +53,4 @@ from qahm_torch.evaluation.pictures import (
     image_grid as image_grid,
 )
 from qahm_torch.evaluation.style import PALETTE as PALETTE, paper_style as paper_style
+from qahm_torch.evaluation.watching import watched as watched

@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from qahm_torch.evaluation.watching import steps
 from qahm_torch.nn import HelmholtzMachine, Prior
 from qahm_torch.nn.machine import UNITS_PER_CHUNK
 from qahm_torch.samplers import LogZ
@@ -74,7 +75,7 @@ def log_likelihood(
     if num_particles < 2:
         raise ValueError(f"num_particles is {num_particles}, but the jackknife needs at least 2")
     plain, corrected = [], []
-    for batch in torch.split(data, batch_size):
+    for batch in steps(torch.split(data, batch_size)):
         total, jackknife = _log_mean_weights(machine, batch, num_particles)
         plain.append(total)
         corrected.append(jackknife)
@@ -120,7 +121,9 @@ def prior_log_likelihood(
         >>> abs(result.value + energy + log_z.value) < 1e-5
         True
     """
-    own = torch.cat([prior.log_prob(batch) for batch in torch.split(data, batch_size)]).double()
+    own = torch.cat(
+        [prior.log_prob(batch) for batch in steps(torch.split(data, batch_size))]
+    ).double()
     stored = 0.0 if log_z is None else _stored_log_z(prior)
     known = LogZ(0.0, 0.0, 0.0, 0.0) if log_z is None else log_z
     mean = float(own.mean()) + stored
@@ -156,7 +159,7 @@ def evidence_bound(
     """
     generator = machine.generator
     totals, terms = [], []
-    for batch in torch.split(data, batch_size):
+    for batch in steps(torch.split(data, batch_size)):
         states, log_q = machine.infer(batch, num_particles)
         rows = batch.expand(num_particles, *batch.shape)
         last = generator.conditional(len(states) - 1, states[0])
@@ -202,7 +205,7 @@ def reconstruction_error(
         batch_size: The number of data at a time.
     """
     total, count = 0.0, 0
-    for batch in torch.split(data, batch_size):
+    for batch in steps(torch.split(data, batch_size)):
         seen = batch.clone()
         seen[:, machine.num_pixels :] = torch.nan
         gap = known_gap(machine, machine.reconstruct(seen, depth, num_draws), batch)
@@ -244,7 +247,7 @@ def classification_accuracy(
     """
     data = data[~data[:, machine.num_pixels :].isnan().any(-1)]
     correct = 0
-    for batch in torch.split(data, batch_size) if len(data) else ():
+    for batch in steps(torch.split(data, batch_size)) if len(data) else ():
         guess = getattr(machine, rule)(batch, num_particles).argmax(-1)
         correct += int((guess == batch[:, machine.num_pixels :].argmax(-1)).sum())
     return correct / len(data) if len(data) else math.nan

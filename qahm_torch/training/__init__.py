@@ -22,6 +22,7 @@ from qahm_torch.training.machine_module import MachineModule as MachineModule
 from qahm_torch.training.maximum_likelihood import MaximumLikelihood as MaximumLikelihood
 from qahm_torch.training.mixing import MixingControl as MixingControl
 from qahm_torch.training.prior_module import PriorModule as PriorModule, freeze as freeze
+from qahm_torch.training.run_progress import RunProgress as RunProgress
 from qahm_torch.training.runs import (
     Run as Run,
     RunConfig as RunConfig,

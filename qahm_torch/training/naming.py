@@ -2,7 +2,15 @@ r"""Class paths of configurations: which are imported, and which are never built
 
 from __future__ import annotations
 
-__all__ = ["ALLOWED", "Trust", "check_names", "imported", "known_names", "parsing"]
+__all__ = [
+    "ALLOWED",
+    "Trust",
+    "check_names",
+    "imported",
+    "known_names",
+    "needs_trust",
+    "parsing",
+]
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,15 +103,22 @@ def known_names(trust: Trust) -> list[str] | None:
     return [*ALLOWED, *trust]
 
 
+def needs_trust(value: Any) -> bool:
+    r"""Returns whether a configuration names a class that a file must be trusted for."""
+    return not all(any(_is_in(path, prefix) for prefix in ALLOWED) for path in _paths(value))
+
+
 def imported(value: Any) -> list[str]:
     r"""Returns the class paths of a configuration whose modules the user has imported."""
     return [path for path in _paths(value) if path.rpartition(".")[0] in sys.modules]
 
 
 def _is_known(path: str, allowed: Sequence[str]) -> bool:
-    return path.rpartition(".")[0] in sys.modules or any(
-        path == prefix or path.startswith(f"{prefix}.") for prefix in allowed
-    )
+    return path.rpartition(".")[0] in sys.modules or any(_is_in(path, name) for name in allowed)
+
+
+def _is_in(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(f"{prefix}.")
 
 
 def _paths(value: Any) -> Iterator[str]:

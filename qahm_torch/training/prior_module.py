@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Interval", "PriorModule", "boltzmann_of", "freeze"]
 
 import io
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from qahm_torch.ising import Chains, Samples
 from qahm_torch.nn import Prior, Units
 from qahm_torch.nn.loading import AtomicLoading
 from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.samplers import LogZ
 from qahm_torch.training.batches import as_rows
 from qahm_torch.training.checkpoints import read_checkpoint, refuse_older, secure
 from qahm_torch.training.data_check import check_data, check_loader
@@ -64,9 +66,9 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
             which is an update.
 
     Raises:
-        ValueError: If the interval is another word; in training and testing also if the data hold
-            values that the visible units do not take, which each data set is looked through for
-            once.
+        ValueError: If the interval is another word, or a learning rate negative or not finite; in
+            training and testing also if the data hold values that the visible units do not take,
+            which each data set is looked through for once.
     """
 
     def __init__(
@@ -83,6 +85,8 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
                 f"lr_scheduler_interval is {lr_scheduler_interval!r}, but a schedule is stepped "
                 "per 'epoch' or per 'step'"
             )
+        if prior_lr is not None:
+            _check_rate("prior_lr", prior_lr)
         self.overlap = overlap
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
@@ -90,6 +94,7 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         self.prior_lr = prior_lr
         self.negative: Samples | None = None
         self._num_asked = 0  # how often the optimizer has asked for the loss of this update
+        self.validated_log_z: LogZ | None = None  # by which the last validation was measured
         self._resumed: dict[str, list[Any]] | None = None
         self._before_validation: dict[str, Tensor] = {}
         self._validated = torch.empty(0)  # the fields of what is validated
@@ -118,6 +123,8 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         if not groups:
             raise ValueError("all parameters are frozen, so that there is nothing to train")
         optimizer = self.optimizer(groups)
+        for group in optimizer.param_groups:
+            _check_rate("a learning rate", group["lr"])
         if self.lr_scheduler is None:
             return optimizer
         schedule = {
@@ -180,13 +187,14 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         The random numbers of torch are not touched, and no sampler is called. Another prior has
         its log-probability as it is, and there is nothing to log.
         """
+        return _logged(self._estimated_log_z())
+
+    def _estimated_log_z(self) -> LogZ | None:
         prior = boltzmann_of(self)
         if prior is None:
-            return {}
+            return None
         generator = torch.Generator(prior.h.device).manual_seed(self.global_step)
-        estimate = prior.estimate_log_z(num_temperatures=200, generator=generator)
-        width = estimate.upper - estimate.lower
-        return {"prior/log_z": estimate.value, "prior/log_z_width": width}
+        return prior.estimate_log_z(num_temperatures=200, generator=generator)
 
     def setup(self, stage: str) -> None:
         # Before Lightning reads the checkpoint that it was given.
@@ -243,7 +251,8 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
 
     def on_validation_epoch_start(self) -> None:
         self._before_validation = random_state(self.device)
-        self.log_dict(self.anchor_log_z(), sync_dist=True)
+        self.validated_log_z = self._estimated_log_z()
+        self.log_dict(_logged(self.validated_log_z), sync_dist=True)
         prior = boltzmann_of(self)
         self._validated = torch.empty(0) if prior is None else prior.h.detach().clone()
 
@@ -328,10 +337,23 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
                 self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", sync_dist=True)
 
 
+def _check_rate(name: str, rate: float | Tensor) -> None:
+    # Optimizers look at their own rate only, and not at those of groups.
+    if not 0 <= float(rate) < math.inf:
+        raise ValueError(f"{name} is {float(rate):g}, but a finite number of at least 0 is needed")
+
+
 def boltzmann_of(module: pl.LightningModule) -> BoltzmannPrior | None:
     r"""Returns the prior of a module if there is one and it is a Boltzmann machine."""
     prior = module.prior if isinstance(module, PriorModule) else None
     return prior if isinstance(prior, BoltzmannPrior) else None
+
+
+def _logged(estimate: LogZ | None) -> dict[str, float]:
+    if estimate is None:
+        return {}
+    width = estimate.upper - estimate.lower
+    return {"prior/log_z": estimate.value, "prior/log_z_width": width}
 
 
 def freeze(module: nn.Module, prefixes: Iterable[str]) -> None:

@@ -188,7 +188,7 @@ def _pair(name: str, values: Any) -> Any:
 
 def _is_real(value: Any) -> bool:
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    return is_number and abs(value) < LARGEST
+    return is_number and abs(float(value)) < LARGEST
 
 
 def _count(name: str, value: Any) -> int | None:

@@ -207,9 +207,10 @@ def checked_answer(
 def access_time(timing: Any) -> float | None:
     r"""Returns the seconds that were billed; None for anything that cannot be an amount."""
     access = timing.get("qpu_access_time") if isinstance(timing, dict) else None
-    is_number = isinstance(access, (int, float)) and not isinstance(access, bool)
+    if not isinstance(access, (int, float)) or isinstance(access, bool):
+        return None
     # Nothing takes longer than a year, and what does would spend any budget for good.
-    if not is_number or not 0 <= access <= YEAR / MICROSECOND:
+    if not 0 <= access <= YEAR / MICROSECOND:
         return None
     return float(access) * MICROSECOND
 

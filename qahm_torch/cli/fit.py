@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, _InstantiatorFn
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from qahm_torch.cli.configs import with_paths
@@ -95,6 +95,10 @@ class QahmCLI(LightningCLI):
             "[machine.recognition].",
         )
         link_units(parser)
+
+    def _add_instantiators(self) -> None:
+        for key, kind in (("model", self._model_class), ("data", self._datamodule_class)):
+            self.parser.add_instantiator(_Instantiator(self, key), kind, subclasses=True)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         with reading(parser):
@@ -212,6 +216,18 @@ class QahmCLI(LightningCLI):
         if self.trainer.is_global_zero:
             parts = [self._get(self.config, name) for name in ("model", "data")]
             print(self._summary.told(self.trainer, trust=needs_trust(parts)))
+
+
+class _Instantiator(_InstantiatorFn):
+    r"""Builds a model or a data set without what is linked among its settings.
+
+    Lightning would write it there, also for a model that has no such part.
+    """
+
+    def __call__(
+        self, class_type: Any, *args: Any, applied_instantiation_links: Any, **kwargs: Any
+    ) -> Any:
+        return super().__call__(class_type, *args, applied_instantiation_links={}, **kwargs)
 
 
 def _check_is_file(checkpoint: Path) -> None:

@@ -36,9 +36,8 @@ class AnnealerError(RuntimeError):
             `AnnealerSampler.recover` can fetch an answer that was paid for; None if there is none.
         may_have_run: Whether the problem may have run, and so be billed.
 
-    Attributes:
-        unread: What the service had sent of the problem and could not be used, by what it was to
-            be, without the credentials that are known; empty once it has been set aside.
+    In `unread` is what the service had sent of the problem and could not be used, by what it was
+    to be, without the credentials that are known; it is empty once that has been set aside.
     """
 
     def __init__(

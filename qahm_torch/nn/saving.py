@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["FORMAT", "MACHINE_KEY", "Portable"]
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,7 +95,8 @@ class Portable(FirstLook, AtomicLoading):
             torch.Size([2, 266])
         """
         file = _find(source)
-        machine = _machine_of(_read(file), file)
+        with _told_of(file):
+            machine = _machine_of(_read(file), file)
         if not isinstance(machine, cls):
             raise TypeError(f"{file} holds a {type(machine).__name__}, but not a {cls.__name__}")
         return machine
@@ -111,6 +113,23 @@ def _find(source: str | Path) -> Path:
     raise FileNotFoundError(
         f"source is {source}, but it takes a file, a run folder, or one of {', '.join(names())}"
     )
+
+
+@contextmanager
+def _told_of(file: Path) -> Iterator[None]:
+    r"""Turns whatever the content of a file brings about into a ValueError that names it."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and str(file) in str(error):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{file} does not hold a machine that can be built; it may be damaged, or of another "
+            f"version ({type(error).__name__}: {reason})"
+        ) from error
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -136,6 +136,18 @@ def test_report_draws_three_figures(fitted, tmp_path, capsys):
     assert all(path.read_bytes().startswith(PNG) for path in paths)
 
 
+@pytest.mark.parametrize("command", ["test", "validate"])
+def test_what_measures_a_model_leaves_nothing_behind(fitted, command, tmp_path, capsys):
+    path = Path(write_config(tmp_path, small_config()))
+    before = path.read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        checkpoint = str(find_checkpoint(fitted))
+        assert qahm(command, "--config", str(path), "--ckpt_path", checkpoint) == 0
+    assert "log_likelihood" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == [path] and path.read_text() == before
+
+
 def test_without_a_command_the_usage_is_told(capsys):
     assert qahm() == 2
     assert qahm("--help") == 0

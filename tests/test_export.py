@@ -7,7 +7,7 @@ import torch
 from small_runs import fit, qahm, small_config
 
 from qahm_torch import HelmholtzMachine
-from qahm_torch.pretrained.shipped import sha256_of
+from qahm_torch.pretrained.shipped import names, sha256_of
 from qahm_torch.training import load_run
 from qahm_torch.training.checkpoints import read_checkpoint
 
@@ -83,3 +83,11 @@ def test_a_report_that_is_missing_or_of_another_checkpoint_is_told(evaluated, tm
     assert qahm("export", str(evaluated), *told) == 1
     assert "is the report of other.ckpt, but" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [tmp_path / "other.json"]
+
+
+def test_without_an_output_the_files_are_in_the_current_folder(evaluated, tmp_path, monkeypatch):
+    known = names()
+    monkeypatch.chdir(tmp_path)
+    assert qahm("export", str(evaluated.resolve()), "--num_test", "20", *SHORT) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["digits.json", "digits.pt"]
+    assert names() == known

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["QahmCLI", "run"]
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,9 @@ class QahmCLI(LightningCLI):
         )
 
     def _run_subcommand(self, subcommand: str) -> None:
+        if subcommand != "fit":
+            # Nothing is saved there.
+            warnings.filterwarnings("ignore", "The dirpath has changed from")
         try:
             super()._run_subcommand(subcommand)
         except RuntimeError as error:
@@ -176,7 +180,10 @@ class QahmCLI(LightningCLI):
         here = run is not None and run.resolve().parent.parent == Path(RUNS).resolve()
         return Path(RUNS, run.parent.name, run.name) if run is not None and here else run
 
-    def _loggers(self, run: Path | None) -> list[CSVLogger | TensorBoardLogger]:
+    def _loggers(self, run: Path | None) -> list[CSVLogger | TensorBoardLogger] | bool:
+        if self.subcommand != "fit":
+            # What is measured is printed, and is no run.
+            return False
         name = self._get(self.config_init, "name")
         if run is None:
             csv = CSVLogger(RUNS, name, flush_logs_every_n_steps=10)

@@ -12,8 +12,8 @@ import torch
 import qahm_torch
 from qahm_torch.cli.arguments import Trained, TrainedPrior
 from qahm_torch.cli.dreams import draw
+from qahm_torch.cli.run_stages import Stages
 from qahm_torch.cli.run_times import run_times
-from qahm_torch.cli.stages import Stages
 from qahm_torch.evaluation import (
     LogLikelihood,
     bits_per_dimension,

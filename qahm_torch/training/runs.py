@@ -43,6 +43,11 @@ class RunConfig(SaveConfigCallback):
         refuse_configured(config.as_dict())
         super().__init__(parser, config, *args, **kwargs)
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        # Only a training makes a run; without loggers its folder is that of the user.
+        if stage == "fit":
+            super().setup(trainer, pl_module, stage)
+
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:

@@ -142,7 +142,7 @@ def table_config(path):
         "widths": [4, 4],
         "output": {
             "class_path": "qahm_torch.MixedUnits",
-            "init_args": {"columns": columns, "num_hidden": 0},
+            "init_args": {"columns": columns, "num_hidden": 0, "has_classes": True},
         },
     }
     model["objective"]["init_args"] = {"num_particles": 3}

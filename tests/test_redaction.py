@@ -170,5 +170,5 @@ def test_what_is_no_credential_is_taken():
 
 def test_errors_hold_nothing_but_what_they_say():
     error = AnnealerError(EVIL)
-    assert set(vars(error)) == {"problem_id", "may_have_run"}
+    assert set(vars(error)) == {"problem_id", "may_have_run", "unread"} and error.unread == {}
     assert TOKEN not in repr(error) and TOKEN.encode() not in pickle.dumps(error)

@@ -33,7 +33,7 @@ class Squares(System):
     def headline(self, report):
         return f"{report['total']} in all"
 
-    def plot(self, report):
+    def _plot(self, report):
         return Figure()
 
 

@@ -102,6 +102,7 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, Curve]:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "metrics.csv"
         ...     _ = path.write_text("epoch,loss,step,val_loss\n0,3.5,0,\n0,,9,2.5\n")

@@ -5,7 +5,8 @@ r"""What becomes of each fault of the service, the network and the client, and o
 - The cases of `tests/fault_cases.py`, each with D-Wave's client in front of a service on the
   loopback address: hangs, calls that end late, samples that the QPU did not draw, jobs that were
   billed twice or paid for and lost, errors that are not ours, bytes of the token on disk.
-- What the service says at each step, changed at random (`tests/mutations.py`), with seeds.
+- What the service says at each step, also while it is opened, changed at random
+  (`tests/mutations.py`), with seeds.
 - What a training and its failures leave behind, searched for the token (`tests/token_search.py`).
 - The files of `tests/malice.py`, which would run something: how many did.
 """
@@ -24,7 +25,7 @@ from qahm_torch.evaluation import write_json
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from fault_answers import STEPS, fuzzed
+from fault_answers import STEPS, fuzzed, fuzzed_opening
 from fault_cases import CASES
 from fault_runs import TOKEN, Case, observe
 from malice import executions
@@ -40,8 +41,7 @@ def main() -> None:
     parser.add_argument("--fuzz", type=int, default=2000, help="tries, over all steps")
     settings = parser.parse_args()
     rows = [outcome_of(case) for case in CASES]
-    tries = [fuzzed(STEPS[seed % len(STEPS)], seed) for seed in range(settings.fuzz)]
-    fuzz = [outcome_of(case) for case in tries]
+    fuzz = [outcome_of(fuzzed_case(seed)) for seed in range(settings.fuzz)]
     executed, attempts = executions()
     with tempfile.TemporaryDirectory() as folder:
         searched = search_everything(Path(folder)).counts()
@@ -55,6 +55,11 @@ def main() -> None:
     }
     write_json(settings.output, report)
     print({name: report[name] for name in ("totals", "fuzzing", "token_search", "loading")})
+
+
+def fuzzed_case(seed: int) -> Case:
+    step = seed % (len(STEPS) + 1)
+    return fuzzed(STEPS[step], seed) if step < len(STEPS) else fuzzed_opening(seed)
 
 
 def outcome_of(case: Case) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from small_runs import (
     write_config,
 )
 from test_resume import same
+from test_stopping import config_with, stopped
 
 from qahm_torch import GibbsSampler, ReweightedWakeSleep
 from qahm_torch.training import MachineModule, read_checkpoint
@@ -120,14 +121,16 @@ def test_one_process_goes_on_from_the_chains_of_two_and_says_so(folder, tmp_path
 # The command line
 
 
+TWO_DEVICES = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+
+
 def fit_on_two(folder, *arguments, callbacks=()):
     r"""Trains by the command line on two devices; returns the process and the run folder."""
     folder.mkdir(exist_ok=True)
     config = small_config()
     config["trainer"]["callbacks"] = [*config["trainer"]["callbacks"], *callbacks]
     path = write_config(folder, config)
-    devices = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    command = [sys.executable, "-m", "qahm_torch.cli", "fit", "--config", path, *devices]
+    command = [sys.executable, "-m", "qahm_torch.cli", "fit", "--config", path, *TWO_DEVICES]
     done = subprocess.run(
         [*command, *arguments],
         cwd=folder,
@@ -165,3 +168,13 @@ def test_a_failure_in_one_process_ends_the_run_and_leaves_what_it_had_learned(ra
     assert failed.returncode == 1 and "out of luck" in failed.stderr
     checkpoint = read_checkpoint(run / "checkpoints" / "on_exception.ckpt")
     assert checkpoint["global_step"] == 3 and len(checkpoint["rng_states"]) == 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_all_processes_and_leaves_what_was_learned(number, status, tmp_path):
+    say = {"class_path": "test_stopping.Say", "init_args": {"at": 3}}
+    returned, told = stopped(tmp_path, config_with(say), number, *TWO_DEVICES)
+    assert returned == status, told
+    (path,) = tmp_path.rglob("on_exception.ckpt")
+    assert read_checkpoint(path)["global_step"] >= 3
+    assert told.count("saved runs/digits/version_0/checkpoints/on_exception.ckpt after") == 1

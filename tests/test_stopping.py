@@ -47,11 +47,11 @@ def config_with(*callbacks):
     return config
 
 
-def stopped(folder, config, number):
+def stopped(folder, config, number, *arguments):
     r"""Trains in a process of its own, sends it a signal, and returns its status and words."""
     command = [sys.executable, "-m", "qahm_torch.cli", "fit", "--config"]
     process = subprocess.Popen(
-        [*command, write_config(folder, config)],
+        [*command, write_config(folder, config), *arguments],
         cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 from small_runs import digits, quiet_trainer, small_machine
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from qahm_torch import (
     Autoregressive,
@@ -188,6 +188,49 @@ def test_a_tensor_in_a_loader_is_looked_at(tmp_path):
     trainer = quiet_trainer(tmp_path)
     with pytest.raises(ValueError, match="the training data has 1 value of 48"):
         trainer.fit(MachineModule(machine_of_spins()), loader, DataLoader(GOOD))
+
+
+class Lines(Dataset):
+    r"""Rows that are known by batches only, spoiled from some epoch on."""
+
+    def __init__(self, spoiled_from):
+        self.num_read, self.spoiled_from = 0, spoiled_from
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        self.num_read += 1
+        epoch = (self.num_read - 1) // len(self)
+        rows = spoiled(0.5) if epoch >= self.spoiled_from else GOOD
+        return rows[index]
+
+
+@pytest.mark.filterwarnings("ignore:The .* does not have many workers")
+@pytest.mark.parametrize(
+    "module", [lambda: MachineModule(machine_of_spins()), lambda: MaximumLikelihood(layer())]
+)
+def test_batches_of_other_data_sets_are_looked_at_in_the_first_epoch(module, tmp_path):
+    wrong, right = (DataLoader(Lines(epoch), batch_size=6) for epoch in (0, 99))
+    told = "a batch of {} has 1 value of 24 that its units do not take, such as 0.5 in row 3"
+    trainer = quiet_trainer(tmp_path)
+    with pytest.raises(ValueError, match=told.format("the training data")):
+        trainer.fit(module(), wrong, right)
+    assert trainer.global_step == 0
+    with pytest.raises(ValueError, match=told.format("the validation data")):
+        quiet_trainer(tmp_path).fit(module(), right, wrong)
+    with pytest.raises(ValueError, match=told.format("the test data")):
+        quiet_trainer(tmp_path).test(module(), wrong, verbose=False)
+
+
+@pytest.mark.filterwarnings("ignore:The .* does not have many workers")
+def test_batches_are_looked_at_once_by_each_run(tmp_path):
+    module, right = MachineModule(machine_of_spins()), DataLoader(GOOD, batch_size=6)
+    trainer = quiet_trainer(tmp_path, max_epochs=3)
+    trainer.fit(module, DataLoader(Lines(1), batch_size=6), right)
+    assert trainer.global_step == 6
+    with pytest.raises(ValueError, match="a batch of the training data has 1 value"):
+        quiet_trainer(tmp_path).fit(module, DataLoader(Lines(0), batch_size=6), right)
 
 
 def test_a_look_leaves_the_random_numbers_as_they_were():

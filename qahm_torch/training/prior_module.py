@@ -27,7 +27,7 @@ from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.samplers import LogZ
 from qahm_torch.training.batches import as_rows
 from qahm_torch.training.checkpoints import read_checkpoint, refuse_older, secure
-from qahm_torch.training.data_check import check_data, check_loader
+from qahm_torch.training.data_check import PartsLookedAt, check_data
 from qahm_torch.training.processes import (
     gathered,
     random_state,
@@ -93,6 +93,7 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         self.lr_scheduler_interval = lr_scheduler_interval
         self.prior_lr = prior_lr
         self.negative: Samples | None = None
+        self._looked_at = PartsLookedAt()
         self._num_asked = 0  # how often the optimizer has asked for the loss of this update
         self.validated_log_z: LogZ | None = None  # by which the last validation was measured
         self._resumed: dict[str, list[Any]] | None = None
@@ -236,7 +237,11 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
     def states_of(self, batch: Any) -> Tensor:
         r"""Returns the visible states (B, N_visible) that a batch of any loader means."""
         units, dtype = self.visible_units, next(self.parameters()).dtype
-        return batch if units is None else as_rows(batch, units.supports, self.num_classes, dtype)
+        states: Tensor = batch
+        if units is not None:
+            states = as_rows(batch, units.supports, self.num_classes, dtype)
+            self._looked_at.look_at_batch(states, units, self._trainer)
+        return states
 
     def on_fit_start(self) -> None:
         seed_process(self.trainer)
@@ -264,6 +269,12 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         # at the last batch of an epoch, so a validation may not move the random numbers.
         set_random_state(self._before_validation, self.device)
 
+        if not self.trainer.sanity_checking:
+            self._looked_at.add("val")
+
+    def on_train_epoch_end(self) -> None:
+        self._looked_at.add("train")
+
     def on_test_epoch_start(self) -> None:
         self.log_dict(self.anchor_log_z(), sync_dist=True)
 
@@ -286,7 +297,7 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
         # forgets its chains, and draws random numbers in between.
         if self.visible_units is not None:
             loader, dtype = self.trainer.train_dataloader, next(self.parameters()).dtype
-            check_loader("train", loader, self.visible_units, self.num_classes, dtype)
+            self._looked_at.look_at_loader(loader, self.visible_units, self.num_classes, dtype)
         if self._resumed is None:
             return
         resumed, self._resumed = self._resumed, None
@@ -313,8 +324,10 @@ class PriorModule(AtomicLoading, pl.LightningModule, ABC):
 
     def _look_at(self, *parts: str) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self._looked_at.forget()
         if isinstance(data, TensorDataModule) and self.visible_units is not None:
             check_data(data, self.visible_units, parts)
+            self._looked_at.add(*parts)
 
     def _is_last_update(self) -> bool:
         trainer = self._trainer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "gathered",
+    "leave",
     "random_state",
     "run_folder",
     "save_alone",
@@ -12,6 +13,7 @@ __all__ = [
 ]
 
 import subprocess
+import time
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,12 +22,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 T = TypeVar("T")
 
 PATIENCE = 10.0  # seconds for other processes to end by themselves once one has failed
+HEAD_START = 2.0  # seconds that the first process has to notice that another one has failed
 _is_alone = ContextVar("_is_alone", default=False)
 
 
@@ -94,6 +98,20 @@ def save_alone(trainer: pl.Trainer, path: Path) -> None:
         finally:
             _is_alone.reset(token)
             _end(others)
+
+
+def leave(trainer: pl.Trainer) -> None:
+    r"""Lets the first process notice that this other one has failed, before this one ends.
+
+    It has to take over before the observer of `_taken_over` finds an ended process, which it would
+    do first on a machine that is busy. Processes that others have started are left to these.
+    """
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if trainer.is_global_zero or not isinstance(environment, LightningEnvironment):
+        return
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+        time.sleep(HEAD_START)
 
 
 def _taken_over(trainer: pl.Trainer) -> list[Any]:

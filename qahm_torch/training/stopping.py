@@ -9,7 +9,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info
 
-from qahm_torch.training.processes import run_folder, save_alone
+from qahm_torch.training.processes import leave, run_folder, save_alone
 
 
 class CheckpointOnException(pl.Callback):
@@ -33,6 +33,7 @@ class CheckpointOnException(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
+        leave(trainer)
         folder = run_folder(trainer)
         if folder is None or not trainer.training:
             return

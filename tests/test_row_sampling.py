@@ -92,7 +92,9 @@ def test_annealing_estimates_each_log_z_from_below():
 @pytest.mark.parametrize("number", [1, 2, 5, 8])
 def test_machines_side_by_side_are_those_of_the_rows(number):
     rows = rows_of()
-    spins = SideBySide(GRAPH, number).draws(rows, Shown(), 3)
+    J = rows.J.expand(5, -1)
+    spins, weights = SideBySide(GRAPH, number).draws(rows.fields, J, Shown(), 3)
+    assert weights is None
     assert spins.shape == (3, 5, 4)
     torch.testing.assert_close(spins, rows.fields.expand(3, 5, 4))
 

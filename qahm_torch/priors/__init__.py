@@ -8,6 +8,7 @@ from qahm_torch.priors.circuit import (
     trapped_ion as trapped_ion,
 )
 from qahm_torch.priors.conditional import ConditionalBoltzmann as ConditionalBoltzmann
+from qahm_torch.priors.expectation import IsingExpectation as IsingExpectation
 from qahm_torch.priors.iqp import IQPCircuit as IQPCircuit, ParityMMD as ParityMMD
 from qahm_torch.priors.layer import QuantumPriorLayer as QuantumPriorLayer
 from qahm_torch.priors.mmd import (

@@ -189,7 +189,8 @@ class ConditionalBoltzmann(Recognition):
             return self._digits().draws(rows, sampler, num_samples, generator)
         if self._beside is None or self._beside.number != self.rows_per_problem:
             self._beside = SideBySide(self.graph, self.rows_per_problem)
-        return self._beside.draws(rows, sampler, num_samples, generator)
+        J = rows.J.expand(len(rows.fields), -1)
+        return self._beside.draws(rows.fields, J, sampler, num_samples, generator).spins
 
     def get_extra_state(self) -> Tensor:
         r"""Returns the graph, so that a state dict cannot be loaded into another one."""

@@ -2,7 +2,7 @@ r"""Samplers of one model at a time, at work on many machines with fields of the
 
 from __future__ import annotations
 
-__all__ = ["DigitalFields", "Repeats", "SideBySide", "annealed_row_log_z"]
+__all__ = ["DigitalFields", "Repeats", "RowSamples", "SideBySide", "annealed_row_log_z"]
 
 import math
 from typing import NamedTuple
@@ -94,6 +94,13 @@ class DigitalFields:
         return samples.spins.view(num_samples, count, -1)[..., :n]
 
 
+class RowSamples(NamedTuple):
+    r"""Samples of many machines."""
+
+    spins: Tensor  # (S, R, N)
+    weights: Tensor | None  # (S, R), None for equal ones
+
+
 class SideBySide:
     r"""Machines side by side in one model, which a device is programmed with.
 
@@ -110,24 +117,37 @@ class SideBySide:
 
     def draws(
         self,
-        rows: FieldRows,
+        fields: Tensor,
+        J: Tensor,
         sampler: Sampler,
         num_samples: int,
         generator: torch.Generator | None = None,
-    ) -> Tensor:
-        r"""Returns samples of each machine, of shape (S, R, N), a problem for some machines each.
+    ) -> RowSamples:
+        r"""Returns samples of each machine, a problem for some machines each.
 
         All problems are submitted before the first answer is waited for.
+
+        Arguments:
+            fields: The fields of shape (R, N).
+            J: The couplings of shape (R, E).
+            sampler: What is asked.
+            num_samples: The number of samples S of each machine.
+            generator: The source of random numbers.
         """
         pending = []
-        for fields in rows.fields.split(self.number):
+        for chunk, couplings in zip(fields.split(self.number), J.split(self.number), strict=True):
             # What is left over at the end is filled up, so that the placement stays.
-            full = fields[torch.arange(self.number, device=fields.device) % len(fields)]
-            ising = Ising(self.graph, full.flatten(), rows.J.repeat(self.number))
+            full = torch.arange(self.number, device=chunk.device) % len(chunk)
+            ising = Ising(self.graph, chunk[full].flatten(), couplings[full].flatten())
             pending.append(sampler.submit(ising, num_samples, generator=generator))
-        count, n = rows.fields.shape
-        answers = [p.result().spins.view(num_samples, self.number, n) for p in pending]
-        return torch.cat(answers, 1)[:, :count]
+        answers = [p.result() for p in pending]
+        num_rows, num_spins = fields.shape
+        spins = [a.spins.view(len(a.spins), self.number, num_spins) for a in answers]
+        weights = [a.weights for a in answers if a.weights is not None]
+        of_rows = torch.stack(weights, 1).repeat_interleave(self.number, 1) if weights else None
+        return RowSamples(
+            torch.cat(spins, 1)[:, :num_rows], None if of_rows is None else of_rows[:, :num_rows]
+        )
 
 
 @torch.no_grad()

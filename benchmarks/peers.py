@@ -6,6 +6,7 @@ __all__ = ["PEERS", "Peer"]
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -31,19 +32,33 @@ def simulated_annealing(ising: qt.Ising, num_chains: int, num_sweeps: int) -> Ca
 
 def block_sampler(ising: qt.Ising, num_chains: int, num_sweeps: int) -> Callable[[], object]:
     r"""The block Gibbs sampler of dwave-pytorch-plugin."""
-    from dwave.plugins.torch.models.boltzmann_machine import GraphRestrictedBoltzmannMachine
     from dwave.plugins.torch.samplers.block_spin_sampler import BlockSampler
 
+    colors = {int(i): c for c, spins in enumerate(ising.graph.color_classes) for i in spins}
+    sampler = BlockSampler(_grbm(ising), colors.__getitem__, num_chains, [1.0] * num_sweeps)
+    return sampler.sample
+
+
+def bipartite_sampler(ising: qt.Ising, num_chains: int, num_sweeps: int) -> Callable[[], object]:
+    r"""The sampler of dwave-pytorch-plugin for visible and hidden units without edges inside."""
+    from dwave.plugins.torch.samplers.bipartite_sampler import BipartiteGibbsSampler
+
+    _, second = ising.graph.color_classes
+    model = _grbm(ising, hidden_nodes=second.tolist())
+    return BipartiteGibbsSampler(model, num_chains, [1.0] * num_sweeps).sample
+
+
+def _grbm(ising: qt.Ising, **settings: Any) -> Any:
+    from dwave.plugins.torch.models.boltzmann_machine import GraphRestrictedBoltzmannMachine
+
     nodes, edges = list(range(ising.num_spins)), [tuple(e) for e in ising.graph.edges.tolist()]
-    model = GraphRestrictedBoltzmannMachine(
+    return GraphRestrictedBoltzmannMachine(
         nodes,
         edges,
         linear=dict(zip(nodes, ising.h.tolist(), strict=True)),
         quadratic=dict(zip(edges, ising.J.tolist(), strict=True)),
+        **settings,
     )
-    colors = {int(i): c for c, spins in enumerate(ising.graph.color_classes) for i in spins}
-    sampler = BlockSampler(model, colors.__getitem__, num_chains, [1.0] * num_sweeps)
-    return sampler.sample
 
 
 def thrml(ising: qt.Ising, num_chains: int, num_sweeps: int) -> Callable[[], object]:
@@ -94,6 +109,7 @@ def _installed() -> Iterator[tuple[str, Peer]]:
         found = False
     if found:
         yield "BlockSampler", block_sampler
+        yield "BipartiteGibbsSampler", bipartite_sampler
     if importlib.util.find_spec("thrml"):
         yield "thrml", thrml
 

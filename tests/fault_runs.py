@@ -34,6 +34,7 @@ from qahm_torch import (
     AnnealerError,
     AnnealerSampler,
     AnnealerWarning,
+    DeadlineError,
     CouplingGraph,
     Ising,
     ProgramSettings,
@@ -133,7 +134,7 @@ def observe(case: Case, folder: Path) -> Observation:
         scrub_environment(patch, folder)
         sampler = _sampler(case, service, patch, folder / "archive")
         if not case.opening:
-            ising = native_model(within(DEADLINE, lambda: sampler.chip))
+            ising = native_model(_chip_of(sampler))
         else:
             ising = random_ising(CouplingGraph.complete(2))
         for step, kind, details in case.faults:
@@ -169,6 +170,14 @@ def observe(case: Case, folder: Path) -> Observation:
             {problem.id for problem in admitted} - kept,
             num_wrong_archived,
         )
+
+
+def _chip_of(sampler: AnnealerSampler) -> Chip:
+    r"""Returns the chip, opened as often as it takes on a busy machine: this is not what fails."""
+    for _ in range(9):
+        with contextlib.suppress(DeadlineError):
+            return within(DEADLINE, lambda: sampler.chip)
+    return within(DEADLINE, lambda: sampler.chip)
 
 
 def _options(case: Case) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from qahm_torch.evaluation.style import DPI, PALETTE, paper_style
 from qahm_torch.ising import exact_log_probs
 from qahm_torch.samplers import LogZ, estimate_log_z
 
-BITS = (8, 16, 32, 64, 128)
+BITS = (8, 16, 32, 64, 128, 256)
 DECODERS = ("linear", "two hidden layers")
 PRIORS = ("factorial", "bipartite", "complete", "native", "embedded", "quantum")
 CASE = ("seed", "bits", "decoder", "prior")

@@ -60,5 +60,5 @@ def test_what_cannot_be_hidden_is_named():
         hide_pixels(rows_of(1), 47, 0.5)
     with pytest.raises(ValueError, match=r"block_shape\[1\] is 7"):
         hide_block(rows_of(1), (7, 6), (3, 7))
-    with pytest.raises(ValueError, match="the number of pixels is 48"):
+    with pytest.raises(ValueError, match="the number of values of pixels is 48"):
         hide_block(rows_of(1), (8, 6), (3, 4))

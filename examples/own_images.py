@@ -5,11 +5,10 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torchvision.utils import save_image
 
 import qahm_torch as qt
+from qahm_torch import evaluation
 from qahm_torch.data import ImageFolder
-from qahm_torch.evaluation import bits_per_dimension, log_likelihood
 
 
 def write_images(folder: Path, side: int) -> None:
@@ -49,10 +48,14 @@ def main() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    images = machine.generate(36).unflatten(-1, (*data.size, 3)).movedim(-1, 1)
-    save_image((images + 1) / 2, "generated.png", nrow=6)
-    score = log_likelihood(machine, data.test, log_z=None, num_particles=20)
-    print(f"bits that a value of a test image takes: {bits_per_dimension(score.value, n):.3f}")
+    images = machine.generate(24)
+    nearest = evaluation.nearest_neighbors(images, data.train)
+    stacks = (rows.view(-1, *data.image_shape) for rows in (images, data.train[nearest.index]))
+    figure = evaluation.generated_and_nearest(*stacks, nearest.distance)
+    evaluation.save_figure(figure, "generated.png")
+    score = evaluation.log_likelihood(machine, data.test, log_z=None, num_particles=20)
+    bits = evaluation.bits_per_dimension(score.value, n)
+    print(f"bits that a value of a test image takes: {bits:.3f}")
 
 
 if __name__ == "__main__":

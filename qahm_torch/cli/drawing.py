@@ -63,8 +63,8 @@ def _reconstructed(trained: Trained, num: int = 10) -> Figure:
     r"""Returns a figure of data above what is left of them after each hidden layer.
 
     The data are of the first part that there is of test, validation and training. What comes back
-    by one draw of the hidden states stands above the mean of several, which is left out where units
-    are drawn one after the other, slowly.
+    by one draw of the hidden states stands above the mean of several, unless units are drawn one
+    after the other, slowly.
     """
     machine, data = trained.machine, trained.data
     parts = {"test data": data.test, "validation data": data.val, "training data": data.train}

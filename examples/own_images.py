@@ -49,13 +49,11 @@ def main() -> None:
         loss.backward()
         optimizer.step()
     images = machine.generate(24)
-    nearest = evaluation.nearest_neighbors(images, data.train)
-    stacks = (rows.view(-1, *data.image_shape) for rows in (images, data.train[nearest.index]))
-    figure = evaluation.generated_and_nearest(*stacks, nearest.distance)
-    evaluation.save_figure(figure, "generated.png")
-    score = evaluation.log_likelihood(machine, data.test, log_z=None, num_particles=20)
-    bits = evaluation.bits_per_dimension(score.value, n)
-    print(f"bits that a value of a test image takes: {bits:.3f}")
+    nearest = data.train[evaluation.nearest_neighbors(images, data.train).index]
+    stacks = (rows.view(-1, *data.image_shape) for rows in (images, nearest))
+    evaluation.save_figure(evaluation.generated_and_nearest(*stacks), "generated.png")
+    nats = evaluation.log_likelihood(machine, data.test, log_z=None, num_particles=20).value
+    print(f"bits that a value of a test image takes: {evaluation.bits_per_dimension(nats, n):.3f}")
 
 
 if __name__ == "__main__":

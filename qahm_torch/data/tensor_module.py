@@ -65,6 +65,7 @@ class TensorDataModule(pl.LightningDataModule, ABC):
             number of values than there are features, or if there are labels and no class units.
 
     Example:
+        >>> import math
         >>> class Circle(TensorDataModule):
         ...     r"A table of points with the columns x and y."
         ...

@@ -131,7 +131,7 @@ def mosaic_of(panel: Panel) -> Tensor:
     tiles = torch.full((num_rows * panel.columns, *panel.cell, *colors), torch.nan)
     tiles[:num_images, :height, :width] = panel.images
     tiles = tiles.unflatten(0, (num_rows, panel.columns)).transpose(1, 2)
-    mosaic = tiles.flatten(2, 3).flatten(0, 1)
+    mosaic: Tensor = tiles.flatten(2, 3).flatten(0, 1)
     return mosaic[: mosaic.shape[0] - panel.gap, : mosaic.shape[1] - panel.gap]
 
 

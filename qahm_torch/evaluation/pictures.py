@@ -52,8 +52,8 @@ def image_grid(
         >>> colors = torch.rand(8, 16, 16, 3) * 2 - 1
         >>> figure = image_grid(colors, row_labels=["data", "reconstructed"])
     """
-    texts = {"captions": captions, "row_labels": row_labels}
-    return _draw_panels([make_panel("images", images, columns, **texts)])
+    panel = make_panel("images", images, columns, captions=captions, row_labels=row_labels)
+    return _draw_panels([panel])
 
 
 def generated_and_nearest(
@@ -169,5 +169,6 @@ def _label_width(labels: Sequence[object]) -> int:
     texts = [str(label) for label in labels if str(label).strip()]
     if not texts:
         return 0
-    points = max(TextPath((0, 0), text, LABEL_POINTS).get_extents().x1 for text in texts)
+    widths = [TextPath((0, 0), text, LABEL_POINTS).get_extents().x1 for text in texts]
+    points = float(max(widths))
     return math.ceil(points / 72 * DPI) + LABEL_GAP_PIXELS

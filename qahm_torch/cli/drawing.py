@@ -69,7 +69,9 @@ def _reconstructed(trained: Trained, num: int = 10) -> Figure:
     machine, data = trained.machine, trained.data
     parts = {"test data": data.test, "validation data": data.val, "training data": data.train}
     name, part = next((name, part) for name, part in parts.items() if len(part))
-    seen = part[:num].clone()
+    # from all over the part, whose order may be that of its kinds
+    places = torch.linspace(0, len(part) - 1, min(num, len(part))).round().long()
+    seen = part[places]
     seen[:, machine.num_pixels :] = torch.nan
     rows = {name: seen}
     for depth in range(1, len(machine.generator.layers) + 1):

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torchvision.utils import save_image
 
 import qahm_torch as qt
+from qahm_torch import evaluation
 from qahm_torch.data import ImageFolder
-from qahm_torch.evaluation import bits_per_dimension, log_likelihood
 
 
 def write_images(folder: Path, side: int) -> None:
@@ -49,10 +48,12 @@ def main() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    images = machine.generate(36).unflatten(-1, (*data.size, 3)).movedim(-1, 1)
-    save_image((images + 1) / 2, "generated.png", nrow=6)
-    score = log_likelihood(machine, data.test, log_z=None, num_particles=20)
-    print(f"bits that a value of a test image takes: {bits_per_dimension(score.value, n):.3f}")
+    images = machine.generate(24)
+    nearest = data.train[evaluation.nearest_neighbors(images, data.train).index]
+    stacks = (rows.view(-1, *data.image_shape) for rows in (images, nearest))
+    evaluation.save_figure(evaluation.generated_and_nearest(*stacks), "generated.png")
+    nats = evaluation.log_likelihood(machine, data.test, log_z=None, num_particles=20).value
+    print(f"bits that a value of a test image takes: {evaluation.bits_per_dimension(nats, n):.3f}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ def test_patches_are_those_of_the_photographs(data):
     china, flower = load_sample_images().images
     found = (data.pictures(data.train) * 255).round().to(torch.uint8)
     # Patches go down a column, photograph by photograph, then to the next column.
+    assert data.image_shape == (8, 8, 3)
     assert torch.equal(found[0], torch.tensor(china[:8, :8]))
     assert torch.equal(found[1], torch.tensor(china[8:16, :8]))
     assert torch.equal(found[53], torch.tensor(flower[:8, :8]))

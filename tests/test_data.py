@@ -253,6 +253,9 @@ def test_rows_that_do_not_fit_are_refused(rows, message, monkeypatch):
         ({"num_classes": -1}, "num_classes is -1, but"),
         ({"num_levels": 1}, "num_levels is 1, but .* at least 2"),
         ({"image_shape": (3, 3)}, r"image_shape is \(3, 3\), but the 4 features are not 9"),
+        ({"image_shape": (1, 1, 3)}, r"is \(1, 1, 3\), but the 4 features are not 3 values"),
+        ({"image_shape": (1, 1, 4)}, r"is \(1, 1, 4\), but it is .* or \(rows, columns, 3\)"),
+        ({"image_shape": (4,)}, r"image_shape is \(4,\), but it is \(rows, columns\)"),
     ],
 )
 def test_a_table_of_bad_settings_is_refused(changed, message):

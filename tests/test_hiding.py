@@ -38,6 +38,15 @@ def test_a_block_is_hidden_anywhere_within_the_image():
     assert lost_at == {(top, left) for top in range(5) for left in range(3)}
 
 
+def test_a_block_of_an_image_in_color_has_all_colors_of_its_pixels():
+    rows = torch.ones(200, 7 * 5 * 3 + 2)
+    hidden = hide_block(rows, (7, 5, 3), (2, 4), torch.Generator().manual_seed(0)).isnan()
+    pixels = hidden[:, :-2].view(-1, 7, 5, 3)
+    assert torch.equal(pixels.any(-1), pixels.all(-1)) and not hidden[:, -2:].any()
+    gray = hide_block(rows[:, :35], (7, 5), (2, 4), torch.Generator().manual_seed(0)).isnan()
+    assert torch.equal(pixels.all(-1), gray.view(-1, 7, 5))
+
+
 def test_a_block_may_be_the_whole_image():
     assert hide_block(torch.ones(3, 6), (2, 3), (2, 3)).isnan().all()
 
@@ -60,5 +69,5 @@ def test_what_cannot_be_hidden_is_named():
         hide_pixels(rows_of(1), 47, 0.5)
     with pytest.raises(ValueError, match=r"block_shape\[1\] is 7"):
         hide_block(rows_of(1), (7, 6), (3, 7))
-    with pytest.raises(ValueError, match="the number of pixels is 48"):
+    with pytest.raises(ValueError, match="the number of values of pixels is 48"):
         hide_block(rows_of(1), (8, 6), (3, 4))

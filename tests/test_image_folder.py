@@ -18,7 +18,7 @@ def test_colors_and_classes(tmp_path):
     data = ImageFolder(tmp_path, size=(2, 3), color=True)
     data.setup()
     rows = {tuple(row[-2:].tolist()): row[:-2].tolist() for row in data.train}
-    assert data.classes == ["cats", "dogs"]
+    assert data.classes == ["cats", "dogs"] and data.image_shape == (2, 3, 3)
     assert rows == {(1, -1): [1, -1, -1] * 6, (-1, 1): [-1, -1, 1] * 6}
 
 
@@ -29,6 +29,7 @@ def test_gray_levels_row_by_row_and_bits(tmp_path):
     gray, bits = (ImageFolder(tmp_path, size=(2, 2), binary=b) for b in (False, True))
     gray.setup()
     bits.setup()
+    assert gray.image_shape == bits.image_shape == (2, 2)
     torch.testing.assert_close(gray.train, torch.tensor([[-1, -0.6, 0.6, 1]]))
     assert bits.train.tolist() == [[-1, -1, 1, 1]]
 

@@ -71,6 +71,56 @@ def test_captions_stand_under_their_images():
     assert ys[3] == ys[4] > ys[0] + 16
 
 
+def test_labels_stand_to_the_left_of_their_rows(tmp_path):
+    long = "a label of some length, with a setting"
+    plain = drawn(image_grid(-torch.ones(6, 16, 16), columns=3), tmp_path / "plain.png")
+    figure = image_grid(-torch.ones(6, 16, 16), row_labels=["data", long])
+    (axes,) = figure.axes
+    assert texts(axes) == ["data", long]
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    images = axes.get_window_extent(renderer)
+    for row, text in enumerate(axes.texts):
+        box = text.get_window_extent(renderer)
+        assert 0 <= box.x0 < box.x1 < images.x0
+        assert text.get_position()[1] == row * (16 + 1) + 7.5
+    # The images themselves are as without labels.
+    pixels = drawn(figure, tmp_path / "labels.png")
+    width = plain.shape[1] - 16
+    assert np.array_equal(pixels[:, -width:], plain[:, -width:])
+
+
+def test_labels_of_low_rows_do_not_lie_on_each_other():
+    figure = image_grid(-torch.ones(3, 1, 200), row_labels=["first", "second", "third"])
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
+    assert boxes[0].y0 >= boxes[1].y1 and boxes[1].y0 >= boxes[2].y1
+
+
+@pytest.mark.parametrize("num_images", [*range(1, 101), 360, 997])
+def test_rows_are_whole_where_there_are_such(num_images):
+    image = torch.zeros(1, 1, 1).expand(num_images, 1, 1)
+    (axes,) = image_grid(image).axes
+    shown = ~np.isnan(axes.images[0].get_array().filled(np.nan))[::2, ::2]
+    num_rows, columns = shown.shape
+    assert shown.sum() == num_images and columns >= num_rows
+    divisors = [
+        n
+        for n in range(1, num_images + 1)
+        if num_images % n == 0 and num_images <= n * n <= 9 * num_images
+    ]
+    if divisors:
+        assert shown.all() and columns == divisors[0]
+    else:  # No row but the last lacks any, and that lacks few.
+        assert shown[:-1].all() and shown[-1].sum() >= columns / 2
+
+
+def test_generated_images_stand_in_whole_rows_above_their_nearest():
+    images = uniform(40, 8, 8)
+    above, below = generated_and_nearest(images, images).axes
+    for axes in (above, below):
+        assert axes.images[0].get_array().shape == (4 * 8 + 3, 10 * 8 + 9)
+
+
 @pytest.mark.parametrize(
     ("images", "settings", "message"),
     [
@@ -80,6 +130,12 @@ def test_captions_stand_under_their_images():
         (torch.full((1, 4, 4), torch.nan), {}, r"images has values from nan"),
         (torch.zeros(2, 4, 4), {"captions": "a"}, "images has 2 images, but 1 captions"),
         (torch.zeros(2, 4, 4), {"columns": 0}, "columns is 0, but at least 1"),
+        (
+            torch.zeros(8, 4, 4),
+            {"columns": 4, "row_labels": "a"},
+            "8 images in 2 rows of 4, but 1",
+        ),
+        (torch.zeros(2, 4, 4), {"row_labels": "abc"}, "in 2 rows of 1, but 3 row_labels"),
     ],
 )
 def test_images_that_cannot_be_drawn_are_refused(images, settings, message):

@@ -53,6 +53,31 @@ def test_the_same_rows_whatever_they_come_in(values):
         assert data.train.dtype == torch.float32
 
 
+COLORS = torch.arange(5 * 2 * 4 * 3).remainder(251).to(torch.uint8).view(5, 2, 4, 3)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [COLORS, COLORS.numpy(), COLORS.movedim(-1, 1), COLORS.movedim(-1, 1).contiguous().numpy()],
+    ids=["last", "array, last", "first", "array, first"],
+)
+def test_colors_of_a_pixel_are_side_by_side_wherever_they_come(values, tmp_path):
+    data = TensorData(values)
+    data.setup()
+    assert data.image_shape == (2, 4, 3) and data.num_pixels == data.num_features == 24
+    expected = COLORS.flatten(1) / 127.5 - 1
+    torch.testing.assert_close(data.train.unique(dim=0), expected.unique(dim=0))
+    # As a loader of somebody else's gives them, the same.
+    module = Seeing(spin_machine(24, qt.ContinuousSpins(24)))
+    loader = DataLoader(TensorDataset(torch.as_tensor(values)), batch_size=5)
+    assert trained(module, loader, tmp_path) == 1
+    torch.testing.assert_close(module.seen, expected)
+
+
+def test_a_one_in_second_place_is_the_channel():
+    assert TensorData(torch.zeros(5, 1, 4, 3)).image_shape == (4, 3)
+
+
 def test_levels_bits_and_shapes_are_found():
     data = TensorData(BYTES)
     assert (data.num_levels, data.image_shape, data.num_classes) == (256, (8, 8), 0)
@@ -123,7 +148,9 @@ def test_the_split_is_by_the_seed():
         ([[1, 2]], TypeError, "values is a list, but a tensor"),
         ([np.array(["a"])], TypeError, "values is an array of <U1, but"),
         ([torch.ones(5)], ValueError, "values has shape (5,), but rows have (R, N)"),
-        ([torch.ones(5, 3, 2, 2)], ValueError, "images of 3 channels"),
+        ([torch.ones(5, 4, 2, 2)], ValueError, "images of 4 channels"),
+        ([torch.ones(5, 3, 2, 3)], ValueError, "not known whether colors come first or last"),
+        ([torch.ones(5, 1, 3, 2, 2)], ValueError, "and color images (R, 3, rows, columns) or"),
         ([LABELS.view(5, 2)], TypeError, "dtype torch.int64, whose range is not known"),
         ([ROWS, LABELS.float()], TypeError, "labels have dtype torch.float32, but"),
         ([ROWS, LABELS[:5]], ValueError, "labels have shape (5,), but one for each row has (10,)"),

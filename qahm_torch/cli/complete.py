@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["run"]
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,10 @@ def run(arguments: list[str]) -> None:
         "--num", type=int | None, default=None, help="The number of test rows; all if not set."
     )
     parser.add_argument(
-        "--fraction", type=float, default=0.5, help="The fraction of the features to hide."
+        "--fraction",
+        type=float,
+        default=0.5,
+        help="The fraction of the features to hide; pixels in color as wholes.",
     )
     parser.add_argument(
         "--block",
@@ -101,17 +105,22 @@ def _hidden(data: TensorDataModule, rows: Tensor, settings: Any) -> Tensor:
     known = torch.zeros_like(rows)
     if settings.block is not None:
         hidden = hide_block(known, data.image_shape or (0, 0), settings.block).isnan()
-    elif isinstance(data, MixedTable):
-        # The units of a column go together.
-        sizes = [column.num_units for column in data.columns]
-        columns = known.new_zeros(len(rows), len(sizes))
-        num_features = len(sizes) - (1 if data.num_classes else 0)
-        cells = hide_pixels(columns, num_features, settings.fraction).isnan()
-        hidden = cells.repeat_interleave(torch.tensor(sizes), -1)
     else:
-        hidden = hide_pixels(known, data.num_features, settings.fraction).isnan()
+        sizes = _cell_sizes(data)
+        cells = hide_pixels(known[:, : len(sizes)], len(sizes), settings.fraction).isnan()
+        hidden = torch.zeros_like(rows, dtype=torch.bool)
+        hidden[:, : data.num_features] = cells.repeat_interleave(torch.tensor(sizes), -1)
     hidden[:, data.num_features :] = True
     return hidden
+
+
+def _cell_sizes(data: TensorDataModule) -> list[int]:
+    r"""Returns how many features go together: a column's units, or a pixel's colors."""
+    if isinstance(data, MixedTable):
+        columns = data.columns[:-1] if data.num_classes else data.columns
+        return [column.num_units for column in columns]
+    num_colors = math.prod((data.image_shape or ())[2:])
+    return [num_colors] * (data.num_features // num_colors)
 
 
 def _completed(trained: Trained, rows: Tensor, num_particles: int) -> Completion:
@@ -158,14 +167,13 @@ def _write(
 
 
 def _picture(trained: Trained, rows: Tensor, hidden: Tensor, completion: Completion) -> Figure:
-    r"""Returns test rows, what is left of them, and what they are completed to, one below each."""
+    r"""Returns a figure of test rows, what is seen of them, and what they are completed to."""
     seen = rows.masked_fill(hidden, _GRAY)
     kinds = [rows, seen, completion.mean, *([] if completion.draw is None else [completion.draw])]
     num = min(_SHOWN, len(rows))
-    names = ["true", "seen", "mean", "draw"]
-    pixels = torch.cat([kind[:num, : trained.data.num_features] for kind in kinds]).clamp(-1, 1)
-    captions = [name for name, _ in zip(names, kinds, strict=False) for _ in range(num)]
-    return image_grid(as_pictures(pixels, trained.data), columns=num, captions=captions)
+    labels = ["test data", "seen", "mean given that", "draw given that"][: len(kinds)]
+    pixels = torch.cat([kind[:num, : trained.data.num_features] for kind in kinds])
+    return image_grid(as_pictures(pixels, trained.data), row_labels=labels)
 
 
 def _scatter(trained: Trained, rows: Tensor, hidden: Tensor, completion: Completion) -> Figure:

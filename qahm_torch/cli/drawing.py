@@ -18,6 +18,8 @@ from qahm_torch.evaluation import (
 )
 from qahm_torch.training.sample_grid import as_pictures
 
+NUM_DRAWS = 16
+
 
 def drawn(trained: Trained | TrainedPrior, num: int, num_temperatures: int) -> dict[str, Figure]:
     r"""Returns figures by their names.
@@ -56,12 +58,26 @@ def _generated(trained: Trained | TrainedPrior, num: int, num_temperatures: int)
     )
 
 
+@torch.no_grad()
 def _reconstructed(trained: Trained, num: int = 10) -> Figure:
-    r"""Returns a figure of test digits above what is left of them after each hidden layer."""
-    machine = trained.machine
-    test = trained.data.test[:num].clone()
-    test[:, machine.num_pixels :] = torch.nan
-    depths = range(1, len(machine.generator.layers) + 1)
-    rows = [test, *(machine.reconstruct(test, depth).detach() for depth in depths)]
-    pixels = torch.cat(rows)[:, : machine.num_pixels]
-    return image_grid(as_pictures(pixels, trained.data), columns=num)
+    r"""Returns a figure of data above what is left of them after each hidden layer.
+
+    The data are of the first part that there is of test, validation and training. What comes back
+    by one draw of the hidden states stands above the mean of several, unless units are drawn one
+    after the other, slowly.
+    """
+    machine, data = trained.machine, trained.data
+    parts = {"test data": data.test, "validation data": data.val, "training data": data.train}
+    name, part = next((name, part) for name, part in parts.items() if len(part))
+    # from all over the part, whose order may be that of its kinds
+    places = torch.linspace(0, len(part) - 1, min(num, len(part))).round().long()
+    seen = part[places]
+    seen[:, machine.num_pixels :] = torch.nan
+    rows = {name: seen}
+    for depth in range(1, len(machine.generator.layers) + 1):
+        rows[f"layer {depth}, one draw"] = machine.reconstruct(seen, depth)
+        if not machine.generator.output.is_sequential:
+            mean = machine.reconstruct(seen, depth, num_draws=NUM_DRAWS)
+            rows[f"layer {depth}, mean of {NUM_DRAWS} draws"] = mean
+    pixels = torch.cat(list(rows.values()))[:, : machine.num_pixels]
+    return image_grid(as_pictures(pixels, data), row_labels=list(rows))

@@ -15,10 +15,10 @@ def run(arguments: list[str]) -> None:
     r"""Draws the figures and writes them."""
     parser = parser_of(
         "report",
-        "Draws generated digits above their nearest training digits, reconstructions of test "
-        "digits, and learning curves.",
+        "Draws generated images above their nearest training images, reconstructions of test "
+        "images, and learning curves.",
     )
-    parser.add_count("num", 40, 1, "The number of generated digits.")
+    parser.add_count("num", 40, 1, "The number of generated images.")
     parser.add_count("num_temperatures", 500, 2, "Temperatures of annealing the prior.")
     parser.add_output("output", "The folder; RUN/figures if not set.", is_folder=True)
     parser.add_argument(

@@ -46,7 +46,13 @@ class ColorPatches(TensorDataModule):
                 f"side is {side}, but the part for test is only "
                 f"{int((1 - _TEST) * _NUM_COLUMNS)} pixels wide"
             )
-        super().__init__(3 * side**2, batch_size=batch_size, seed=seed, num_levels=_NUM_LEVELS)
+        super().__init__(
+            3 * side**2,
+            batch_size=batch_size,
+            seed=seed,
+            num_levels=_NUM_LEVELS,
+            image_shape=(side, side, 3),
+        )
         self.side = side
 
     def load_splits(self) -> Splits:

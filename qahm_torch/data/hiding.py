@@ -4,9 +4,12 @@ from __future__ import annotations
 
 __all__ = ["hide_block", "hide_pixels"]
 
+import math
+
 import torch
 from torch import Tensor
 
+from qahm_torch.data.image_rows import ImageShape
 from qahm_torch.data.loader import check_count
 
 
@@ -43,17 +46,20 @@ def hide_pixels(
 
 def hide_block(
     rows: Tensor,
-    image_shape: tuple[int, int],
+    image_shape: ImageShape,
     block_shape: tuple[int, int],
     generator: torch.Generator | None = None,
 ) -> Tensor:
     r"""Returns rows in which a block of pixels, at a random place in each, is NaN.
 
+    Of a pixel in color all three values are.
+
     Arguments:
         rows: The rows of shape (B, num_visible), whose first units are the pixels of an image, row
             by row. The others remain as they are.
-        image_shape: The numbers of rows and columns of the image.
-        block_shape: Those of the block, which lies in the image wholly.
+        image_shape: The numbers of rows and columns of the image, and 3 besides where it is in
+            color.
+        block_shape: The numbers of rows and columns of the block, which lies in the image wholly.
         generator: The source of the places; torch's global generator by default.
 
     Raises:
@@ -64,16 +70,16 @@ def hide_block(
         >>> rows.view(2, 3).isnan().sum(0).sort().values
         tensor([0, 0, 2])
     """
-    height, width = image_shape
-    check_count("the number of pixels", height * width, 0, rows.shape[-1])
+    check_count("the number of values of pixels", math.prod(image_shape), 0, rows.shape[-1])
     hidden = torch.ones(len(rows), 1, 1, dtype=torch.bool, device=rows.device)
-    for dim, (size, extent) in enumerate(zip(image_shape, block_shape, strict=True)):
+    for dim, (size, extent) in enumerate(zip(image_shape[:2], block_shape, strict=True)):
         check_count(f"block_shape[{dim}]", extent, 1, size)
         start = torch.randint(size - extent + 1, (len(rows), 1), generator=generator)
         at = torch.arange(size) - start
         inside = ((at >= 0) & (at < extent)).to(rows.device)
         hidden = hidden & inside.unsqueeze(2 - dim)
-    return _hide(rows, hidden.flatten(1))
+    values = hidden.flatten(1).repeat_interleave(math.prod(image_shape[2:]), dim=1)
+    return _hide(rows, values)
 
 
 def _hide(rows: Tensor, hidden: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class ImageFolder(TensorDataModule):
             seed=seed,
             num_classes=len(self.classes),
             num_levels=2 if binary else _NUM_LEVELS,
-            image_shape=None if color else size,
+            image_shape=(size[0], size[1], 3) if color else (size[0], size[1]),
         )
         check_count("num_val", num_val, 0)
         check_count("num_test", num_test, 0)

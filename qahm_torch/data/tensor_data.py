@@ -2,24 +2,18 @@ r"""Tensors of one's own, as a data set."""
 
 from __future__ import annotations
 
-__all__ = ["TensorData", "flat_rows"]
+__all__ = ["TensorData"]
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from qahm_torch.data.coding import grid_rows, levels_of, one_hot_spins
+from qahm_torch.data.image_rows import flat_rows
 from qahm_torch.data.loader import check_count
 from qahm_torch.data.tensor_module import Splits, TensorDataModule
-
-
-class FlatRows(NamedTuple):
-    r"""Rows of values, and the shape of the gray images that they are, if they are some."""
-
-    rows: Tensor  # (R, N)
-    image_shape: tuple[int, int] | None
 
 
 class TensorData(TensorDataModule):
@@ -32,7 +26,9 @@ class TensorData(TensorDataModule):
 
     Arguments:
         values: The data, as a tensor, an array or a `TensorDataset` of values, or of values and
-            labels: rows (R, N), or gray images (R, rows, columns) or (R, 1, rows, columns).
+            labels: rows (R, N), gray images (R, rows, columns) or (R, 1, rows, columns), or color
+            images (R, 3, rows, columns) or (R, rows, columns, 3), of which red, green and blue of
+            a pixel come side by side in a row.
         labels: The classes of the rows, whole numbers from 0 on, of shape (R,); None for none.
         num_classes: The number of classes; None for one more than the largest label.
         num_levels: The number L of levels, where values are whole numbers; None for 2
@@ -97,32 +93,6 @@ class TensorData(TensorDataModule):
         rows = self._rows[order.to(self._rows.device)]
         test, val, train = rows.tensor_split((self.num_test, self.num_test + self.num_val))
         return Splits(train, val, test)
-
-
-def flat_rows(name: str, values: Tensor) -> FlatRows:
-    r"""Returns rows of what is a table or a stack of gray images.
-
-    Arguments:
-        name: What the values are called, for an error.
-        values: Of shape (R, N), (R, rows, columns) or (R, 1, rows, columns).
-
-    Raises:
-        ValueError: If the shape is another, such as that of images of several channels, whose
-            order in a row is not known.
-    """
-    shape = tuple(values.shape)
-    if values.ndim == 4 and shape[1] > 1:
-        raise ValueError(
-            f"{name} has shape {shape}, images of {shape[1]} channels, of which it is not known "
-            "how they follow each other in a row: make rows (R, N) of them, by values.flatten(1) "
-            "or, for a pixel after the other, by values.movedim(1, -1).flatten(1)"
-        )
-    if values.ndim not in (2, 3, 4):
-        raise ValueError(
-            f"{name} has shape {shape}, but rows have (R, N) and gray images (R, rows, columns) "
-            "or (R, 1, rows, columns)"
-        )
-    return FlatRows(values.flatten(1), None if values.ndim == 2 else (shape[-2], shape[-1]))
 
 
 def _unpacked(values: Any, labels: Any) -> tuple[Any, Any]:

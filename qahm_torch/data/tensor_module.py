@@ -4,13 +4,13 @@ from __future__ import annotations
 
 __all__ = ["Splits", "TensorDataModule", "hold_out"]
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from qahm_torch.data.image_rows import ImageShape, check_image_shape
 from qahm_torch.data.labels import hide_labels, repeat_known
 from qahm_torch.data.lightning import pl
 from qahm_torch.data.loader import TensorLoader, check_count
@@ -52,8 +52,9 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         num_classes: The number of class units.
         num_levels: The number :math:`L` of levels of a feature, 2 for spins, where level :math:`l`
             is the value :math:`2 l / (L - 1) - 1`; None where features have no levels.
-        image_shape: The numbers of rows and columns of the image that the features are, row by
-            row; None where they are none.
+        image_shape: The shape of the image that the features are, row by row: (rows, columns), or
+            (rows, columns, 3) where red, green and blue of a pixel are side by side; None where
+            they are none.
         num_repeats: How often an epoch visits each training row.
         num_labels: The number of training rows that have a class, as many of each class as of
             another and drawn by the seed; None for all.
@@ -61,9 +62,10 @@ class TensorDataModule(pl.LightningDataModule, ABC):
 
     Raises:
         ValueError: If a number is not whole or too small, if an image of this shape has another
-            number of pixels than there are features, or if there are labels and no class units.
+            number of values than there are features, or if there are labels and no class units.
 
     Example:
+        >>> import math
         >>> class Circle(TensorDataModule):
         ...     r"A table of points with the columns x and y."
         ...
@@ -91,7 +93,7 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         seed: int = 0,
         num_classes: int = 0,
         num_levels: int | None = None,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: ImageShape | None = None,
         num_repeats: int = 1,
         num_labels: int | None = None,
         label_repeats: int = 1,
@@ -112,11 +114,8 @@ class TensorDataModule(pl.LightningDataModule, ABC):
             )
         if num_levels is not None:
             check_count("num_levels", num_levels, 2)
-        if image_shape is not None and math.prod(image_shape) != num_features:
-            raise ValueError(
-                f"image_shape is {image_shape}, but the {num_features} features are not "
-                f"{math.prod(image_shape)} pixels"
-            )
+        if image_shape is not None:
+            check_image_shape(image_shape, num_features)
         self.num_features = num_features
         self.batch_size = batch_size
         self.seed = seed
@@ -151,7 +150,7 @@ class TensorDataModule(pl.LightningDataModule, ABC):
 
     @property
     def num_pixels(self) -> int:
-        r"""The number of features that are pixels of an image: all or none."""
+        r"""The number of features that are values of an image's pixels: all or none."""
         return 0 if self.image_shape is None else self.num_features
 
     @property

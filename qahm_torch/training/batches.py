@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from qahm_torch.data import levels_of, one_hot_spins
-from qahm_torch.data.tensor_data import flat_rows
+from qahm_torch.data.image_rows import flat_rows
 from qahm_torch.nn.support import Support
 
 _BYTES = torch.arange(256.0)
@@ -32,8 +32,8 @@ def as_rows(
     where the units count, bits where they take spins only, and else what `data.levels_of` says.
 
     Arguments:
-        batch: A tensor (B, N), or (B, rows, columns) or (B, 1, rows, columns) of gray images, or a
-            list or tuple of one and of labels (B,).
+        batch: A tensor of rows (B, N) or of images, gray or in color (see `flat_rows`), or a list
+            or tuple of one and of labels (B,).
         supports: The values that the visible units take, as `Units.supports` has them.
         num_classes: The number of class units, which come last.
         dtype: That of the states.

@@ -19,11 +19,12 @@ from qahm_torch.training.processes import run_folder
 class SampleGrid(pl.Callback):
     r"""Draws dreams of the machine into the run folder after each validation or training epoch.
 
-    The pictures are the means of the pixels given the first hidden layer, and lie in
-    `pictures/` of the logger's folder.
+    The pictures are the means of the pixels given the first hidden layer, gray or in color, and
+    lie in `pictures/` of the logger's folder.
 
     Arguments:
-        num_images: The number of dreams.
+        num_images: The number of dreams, which stand in whole rows where the number has such near
+            its square root; of others, such as 11, the last row lacks as few as may be.
         every_n_epochs: How often to draw.
     """
 
@@ -46,16 +47,18 @@ class SampleGrid(pl.Callback):
 
 
 def as_pictures(pixels: Tensor, data: pl.LightningDataModule | None) -> Tensor:
-    r"""Returns rows of pixels (n, num_pixels) as pictures (n, rows, columns).
+    r"""Returns rows of pixels (n, num_pixels) as pictures (n, rows, columns), or with 3 colors.
 
-    Their shape is `data.image_shape`; without one they are squares where they can be, and lines of
-    pixels where they cannot.
+    Their shape is `data.image_shape`, and values beyond [-1, 1], which some units have, are drawn
+    as its ends. Without a shape they are squares where they can be, and lines of pixels where they
+    cannot.
     """
     shape = getattr(data, "image_shape", None)
-    if shape is None:
-        side = math.isqrt(pixels.shape[-1])
-        shape = (side, side) if side * side == pixels.shape[-1] else (1, pixels.shape[-1])
-    return pixels.reshape(-1, *shape)
+    if shape is not None:
+        return pixels.reshape(len(pixels), *shape).clamp(-1, 1)
+    side = math.isqrt(pixels.shape[-1])
+    shape = (side, side) if side * side == pixels.shape[-1] else (1, pixels.shape[-1])
+    return pixels.reshape(len(pixels), *shape)
 
 
 def _dream_images(module: MachineModule, num_images: int) -> Tensor:

@@ -21,6 +21,7 @@ from qahm_torch.evaluation.figures import (
 from qahm_torch.evaluation.files import (
     atomic_write as atomic_write,
     json_text as json_text,
+    write_csv as write_csv,
     write_json as write_json,
 )
 from qahm_torch.evaluation.gradient_direction import (

@@ -31,6 +31,9 @@ from qahm_torch.evaluation.gradient_direction import (
     gradient_direction as gradient_direction,
 )
 from qahm_torch.evaluation.imputation import Imputation as Imputation, impute as impute
+from qahm_torch.evaluation.known_neighbors import (
+    nearest_known_distance as nearest_known_distance,
+)
 from qahm_torch.evaluation.likelihood import (
     EvidenceBound as EvidenceBound,
     LogLikelihood as LogLikelihood,

@@ -25,8 +25,8 @@ def column_errors(
 ) -> list[dict[str, Any]] | None:
     r"""Returns errors of each feature column, hidden in turn and told from the others.
 
-    Classes are hidden as well. Beside each error is that of the guess which the training rows alone
-    give, their mean or their most frequent category.
+    Classes are hidden as well. Beside each error is that of a guess by the training rows alone,
+    their mean or their most frequent category.
 
     Arguments:
         trained: A machine and its data.

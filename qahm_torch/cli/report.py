@@ -15,10 +15,12 @@ def run(arguments: list[str]) -> None:
     r"""Draws the figures and writes them."""
     parser = parser_of(
         "report",
-        "Draws generated digits above their nearest training digits, reconstructions of test "
-        "digits, and learning curves.",
+        "Draws generated pictures above their nearest training pictures, reconstructions of test "
+        "pictures, and learning curves; of a table histograms and correlations of its columns.",
     )
-    parser.add_count("num", 40, 1, "The number of generated digits.")
+    parser.add_count(
+        "num", None, 1, "The number of generated pictures, 40, or rows of a table, 1000."
+    )
     parser.add_count("num_temperatures", 500, 2, "Temperatures of annealing the prior.")
     parser.add_output("output", "The folder; RUN/figures if not set.", is_folder=True)
     parser.add_argument(

@@ -40,7 +40,8 @@ def cells_of(data: MixedTable, units: Tensor) -> dict[str, list[str]]:
     """
     values = data.decode(units)
     table = {
-        column.name: _texts(data, k, values[:, k].tolist()) for k, column in enumerate(data.columns)
+        column.name: _texts(data, k, values[:, k].tolist())
+        for k, column in enumerate(data.columns)
     }
     names = data.header if isinstance(data, TableData) else tuple(table)
     return {name: table[name] for name in names}

@@ -20,8 +20,8 @@ class TableData(MixedTable):
     A column of two values is binary; one of texts, or of at most 10 different whole numbers from 0
     on, categorical; other numbers, larger counts among them, are continuous. What this gets wrong,
     `kinds` sets right by name. Categories are numbered in their order. All units of an empty cell
-    are NaN, which `MixedUnits` leaves out and `Flagged` recognition is told of. `categories` names
-    the values of discrete columns, and `header` the columns that are used, as the file orders them.
+    are NaN, which `MixedUnits` leaves out and `Flagged` recognition is told of. `categories` has
+    the values of discrete columns, and `header` the names of the columns in the file's order.
 
     Arguments:
         path: The file, which ends in .csv, .npz or .parquet; a CSV begins with a line of names.

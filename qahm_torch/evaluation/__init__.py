@@ -1,5 +1,10 @@
 r"""Measurements of trained models: likelihoods, chains, neighbors, figures."""
 
+from qahm_torch.evaluation.column_panels import (
+    ColumnPanel as ColumnPanel,
+    column_histograms as column_histograms,
+    correlation_scatter as correlation_scatter,
+)
 from qahm_torch.evaluation.completion import (
     Completion as Completion,
     CompletionError as CompletionError,

@@ -32,12 +32,15 @@ def class_named(data: TensorDataModule, text: str) -> int:
     Where classes are called by numbers, the number is the name.
 
     Raises:
-        UsageError: If it is neither a class of the table nor a whole number of at least 0.
+        UsageError: If it is neither a class of the table nor a whole number of at least 0, or the
+            table has no classes.
     """
-    names = class_names(data) if data.num_classes else []
+    if isinstance(data, TableData) and not data.num_classes:
+        raise UsageError(f"--class is {text}, but no column of the table is that of the classes")
+    names = class_names(data)
     if text in names:
         return names.index(text)
-    if isinstance(data, TableData) and names and not _is_number(text, names):
+    if isinstance(data, TableData) and not _is_number(text, names):
         raise UsageError(f"--class is {text}, but the classes are {', '.join(names)}")
     if not text.isdecimal():
         raise UsageError(f"--class is {text}, but a whole number of at least 0 is needed")

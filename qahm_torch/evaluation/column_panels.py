@@ -154,8 +154,21 @@ def _draw_bars(axes: Axes, column: ColumnPanel) -> None:
     data, generated = (_shares(values, num) for values in (column.data, column.generated))
     shown = sorted(data.argsort(descending=True)[:_MOST_BARS].tolist())
     places = torch.arange(len(shown))
-    axes.bar(places - 0.2, data[shown], 0.4, color=FAINT, alpha=0.5, label="training data")
-    axes.bar(places + 0.2, generated[shown], 0.4, color=PALETTE[1], label="generated rows")
+    axes.bar(
+        (places - 0.2).tolist(),
+        data[shown].tolist(),
+        0.4,
+        color=FAINT,
+        alpha=0.5,
+        label="training data",
+    )
+    axes.bar(
+        (places + 0.2).tolist(),
+        generated[shown].tolist(),
+        0.4,
+        color=PALETTE[1],
+        label="generated rows",
+    )
     names = [_short(column.categories[k]) for k in shown]
     is_wide = sum(map(len, names)) > 24
     axes.set_xticks(

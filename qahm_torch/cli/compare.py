@@ -85,8 +85,9 @@ def _all_figures(report: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         bracket = [likelihood[name] for name in ("value", "lower", "upper", "stderr")]
         yield "log-likelihood, nats", Figure(*bracket)
     for rule, share in (report.get("classification_accuracy") or {}).items():
-        is_known = num_test and share is not None
-        stderr = math.sqrt(share * (1 - share) / num_test) if is_known else None
+        if share is None:
+            continue
+        stderr = math.sqrt(share * (1 - share) / num_test) if num_test else None
         yield f"accuracy, {rule.replace('_', ' ')}", Figure(share, share, share, stderr)
     alone: dict[str, Any] = {
         "evidence bound, nats": (report.get("bound") or {}).get("value"),

@@ -192,8 +192,10 @@ def _bits(
     ends = {"value": nats.value, "lower": nats.upper, "upper": nats.lower}
     if isinstance(trained.data, MixedTable):
         return dict.fromkeys(ends)
-    is_prior = isinstance(trained, TrainedPrior)
-    num_pixels = trained.data.num_features if is_prior else trained.machine.num_pixels
+    if isinstance(trained, TrainedPrior):
+        num_pixels = trained.data.num_features
+    else:
+        num_pixels = trained.machine.num_pixels
     return {name: bits_per_dimension(end, num_pixels, levels) for name, end in ends.items()}
 
 

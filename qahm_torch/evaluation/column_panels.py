@@ -152,27 +152,20 @@ def _draw_bars(axes: Axes, column: ColumnPanel) -> None:
     r"""Draws the shares of categories, which keep their order."""
     num = len(column.categories)
     data, generated = (_shares(values, num) for values in (column.data, column.generated))
-    shown = sorted(data.argsort(descending=True)[:_MOST_BARS].tolist())
-    places = torch.arange(len(shown))
-    axes.bar(
-        (places - 0.2).tolist(),
-        data[shown].tolist(),
-        0.4,
-        color=FAINT,
-        alpha=0.5,
-        label="training data",
-    )
-    axes.bar(
-        (places + 0.2).tolist(),
-        generated[shown].tolist(),
-        0.4,
-        color=PALETTE[1],
-        label="generated rows",
-    )
+    shown: list[int] = sorted(data.argsort(descending=True)[:_MOST_BARS].tolist())
+    for values, offset, style in (
+        (data, -0.2, {"color": FAINT, "alpha": 0.5, "label": "training data"}),
+        (generated, 0.2, {"color": PALETTE[1], "label": "generated rows"}),
+    ):
+        places = [place + offset for place in range(len(shown))]
+        axes.bar(places, values[shown].tolist(), 0.4, **style)
     names = [_short(column.categories[k]) for k in shown]
     is_wide = sum(map(len, names)) > 24
     axes.set_xticks(
-        places.tolist(), names, rotation=40 if is_wide else 0, ha="right" if is_wide else "center"
+        range(len(shown)),
+        names,
+        rotation=40 if is_wide else 0,
+        ha="right" if is_wide else "center",
     )
     axes.tick_params(axis="x", length=0)
     axes.locator_params(axis="y", nbins=4)

@@ -255,8 +255,23 @@ def test_dreams_of_a_class_of_a_table(tmp_path):
     data = TableData(written(tmp_path), "kind")
     dreams = qt.class_dreams(table_machine(data), torch.tensor([2, 0]))[-1]
     assert data.decode(dreams)[:, -1].tolist() == [2, 0]
-    with pytest.raises(ValueError, match="the class depends on the columns before it"):
-        qt.class_dreams(table_machine(data, 2), torch.tensor([2, 0]))
+
+
+def test_dreams_of_a_class_that_sees_other_columns(tmp_path):
+    data = TableData(written(tmp_path), "kind")
+    machine = table_machine(data, 2)
+    with torch.no_grad():
+        for parameter in machine.units.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    states = qt.class_dreams(machine, torch.full((4000,), 1))
+    assert [state.shape for state in states] == [(4000, 3), (4000, 11)]
+    free = machine.generate(40_000)
+    of_class = free[data.decode(free)[:, -1] == 1]
+    mean, other = of_class.mean(0), free.mean(0)
+    stderr = of_class.std(0) * (1 / len(of_class) + 1 / 4000) ** 0.5
+    assert ((states[-1].mean(0) - mean).abs() <= 5 * stderr).all()
+    # Of all rows the means are others: the class does tell something.
+    assert ((other - mean).abs()[: machine.num_pixels] > 10 * stderr[: machine.num_pixels]).any()
 
 
 def test_a_machine_of_a_table_comes_back(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["run"]
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from qahm_torch.cli.arguments import Trained, load_machine, parser_of
 from qahm_torch.cli.file_rows import class_names, rows_of_file
 from qahm_torch.cli.outputs import check_writable
-from qahm_torch.evaluation import atomic_write
+from qahm_torch.evaluation import write_csv
 from qahm_torch.nn.support import check_values
 
 _ROWS = 100  # at a time
@@ -104,15 +103,12 @@ def _known_classes(units: Tensor) -> Tensor:
 
 
 def _write(path: Path, probs: Tensor, known: Tensor, names: Sequence[str]) -> None:
-    guesses = probs.argmax(-1)
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
-        writer = csv.writer(f)
-        writer.writerow(["row", "class", "probability", "known_class"])
-        for k, (guess, is_class) in enumerate(
-            zip(guesses.tolist(), known.tolist(), strict=True), 1
-        ):
-            true = names[is_class] if is_class >= 0 else ""
-            writer.writerow([k, names[guess], f"{float(probs[k - 1, guess]):.6f}", true])
+    lines: list[list[object]] = [["row", "class", "probability", "known_class"]]
+    guesses = probs.argmax(-1).tolist()
+    for k, (guess, is_class) in enumerate(zip(guesses, known.tolist(), strict=True), 1):
+        true = names[is_class] if is_class >= 0 else ""
+        lines.append([k, names[guess], f"{float(probs[k - 1, guess]):.6f}", true])
+    write_csv(path, lines)
 
 
 def _told(guesses: Tensor, known: Tensor) -> str:

@@ -85,12 +85,15 @@ def _all_figures(report: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         bracket = [likelihood[name] for name in ("value", "lower", "upper", "stderr")]
         yield "log-likelihood, nats", Figure(*bracket)
     for rule, share in (report.get("classification_accuracy") or {}).items():
+        if share is None:
+            continue
         stderr = math.sqrt(share * (1 - share) / num_test) if num_test else None
         yield f"accuracy, {rule.replace('_', ' ')}", Figure(share, share, share, stderr)
     alone: dict[str, Any] = {
         "evidence bound, nats": (report.get("bound") or {}).get("value"),
         **_named("reconstruction error, ", report.get("reconstruction_mse")),
         **_named("nearest training datum, ", report.get("nearest_training_distance")),
+        **{f"error of {c['name']}": c["error"] for c in report.get("columns") or []},
         "parameters": report.get("num_parameters"),
         "updates": training.get("updates"),
         "seconds of training": training.get("seconds"),

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from qahm_torch.cli.arguments import Trained, TrainedPrior
 from qahm_torch.cli.dreams import draw
+from qahm_torch.cli.table_drawing import table_figures
+from qahm_torch.data import MixedTable
 from qahm_torch.evaluation import (
     generated_and_nearest,
     image_grid,
@@ -18,23 +20,38 @@ from qahm_torch.evaluation import (
 )
 from qahm_torch.training.sample_grid import as_pictures
 
-NUM_DRAWS = 16
+NUM_DRAWS = 16  # of which the mean is drawn
+_PICTURES, _ROWS = 40, 1000
 
 
-def drawn(trained: Trained | TrainedPrior, num: int, num_temperatures: int) -> dict[str, Figure]:
-    r"""Returns figures by their names.
+def drawn(
+    trained: Trained | TrainedPrior, num: int | None, num_temperatures: int
+) -> dict[str, Figure]:
+    r"""Returns figures by their names: pictures, or of a table its columns.
 
     Without a recognition network there are no reconstructions, and without metrics.csv in the run
     folder no learning curves.
     """
     trained.data.prepare_data()
     trained.data.setup("test")
-    figures = {"generated": _generated(trained, num, num_temperatures)}
-    if isinstance(trained, Trained):
-        figures["reconstructed"] = _reconstructed(trained)
+    if isinstance(trained.data, MixedTable):
+        figures = table_figures(
+            trained.data, draw(trained, num or _ROWS, num_temperatures).visible
+        )
+    else:
+        figures = _pictures(trained, num or _PICTURES, num_temperatures)
     metrics = trained.folder / "metrics.csv"
     if metrics.exists():
         figures["learning_curves"] = learning_curves(read_metrics(metrics))
+    return figures
+
+
+def _pictures(
+    trained: Trained | TrainedPrior, num: int, num_temperatures: int
+) -> dict[str, Figure]:
+    figures = {"generated": _generated(trained, num, num_temperatures)}
+    if isinstance(trained, Trained):
+        figures["reconstructed"] = _reconstructed(trained)
     return figures
 
 

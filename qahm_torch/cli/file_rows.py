@@ -2,7 +2,7 @@ r"""Rows of a file, as the data set that a machine was trained on would have the
 
 from __future__ import annotations
 
-__all__ = ["class_names", "rows_of_file"]
+__all__ = ["class_named", "class_names", "rows_of_file"]
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from qahm_torch.cli.mistakes import UsageError
 from qahm_torch.data import TableData, TensorDataModule
+from qahm_torch.data.table_cells import plain
 from qahm_torch.data.table_file import Cell, read_table
 
 LABEL = "label"
@@ -20,8 +22,29 @@ LABEL = "label"
 def class_names(data: TensorDataModule) -> list[str]:
     r"""Returns what the classes of a data set are called: as its table has them, or numbers."""
     if isinstance(data, TableData):
-        return [str(_plain(name)) for name in data.categories[data.columns[-1].name]]
+        return [str(plain(name)) for name in data.categories[data.columns[-1].name]]
     return [str(k) for k in range(data.num_classes)]
+
+
+def class_named(data: TensorDataModule, text: str) -> int:
+    r"""Returns the number of a class, from 0, by its name in a table or by the number itself.
+
+    Where classes are called by numbers, the number is the name.
+
+    Raises:
+        UsageError: If it is neither a class of the table nor a whole number of at least 0, or the
+            table has no classes.
+    """
+    if isinstance(data, TableData) and not data.num_classes:
+        raise UsageError(f"--class is {text}, but no column of the table is that of the classes")
+    names = class_names(data)
+    if text in names:
+        return names.index(text)
+    if isinstance(data, TableData) and not _is_number(text, names):
+        raise UsageError(f"--class is {text}, but the classes are {', '.join(names)}")
+    if not text.isdecimal():
+        raise UsageError(f"--class is {text}, but a whole number of at least 0 is needed")
+    return int(text)
 
 
 def rows_of_file(data: TensorDataModule, path: str | Path) -> Tensor:
@@ -50,6 +73,11 @@ def rows_of_file(data: TensorDataModule, path: str | Path) -> Tensor:
     return torch.cat([features, classes], -1)
 
 
+def _is_number(text: str, names: Sequence[str]) -> bool:
+    r"""Returns whether a text is the number of one of the names, none of which is a number."""
+    return text.isdecimal() and int(text) < len(names) and not any(map(str.isdecimal, names))
+
+
 def _table_values(data: TableData, table: Mapping[str, Sequence[Cell]], name: str) -> Tensor:
     r"""Returns the values (R, C) of a table's columns, as `TableData.encode` takes them."""
     length = len(next(iter(table.values())))
@@ -72,7 +100,7 @@ def _codes(name: str, cells: Sequence[Cell], categories: Sequence[Cell]) -> list
     codes = {value: float(k) for k, value in enumerate(categories)}
     for row, cell in enumerate(cells, 1):
         if cell is not None and cell not in codes:
-            known = ", ".join(str(_plain(value)) for value in categories)
+            known = ", ".join(str(plain(value)) for value in categories)
             raise ValueError(
                 f"column {name!r} holds {cell!r} in row {row}, but its values are {known}"
             )
@@ -93,7 +121,3 @@ def _one_hot(label: Cell, num_classes: int, row: int) -> Tensor:
             f"{num_classes - 1}"
         )
     return torch.tensor([1.0 if k == label else -1.0 for k in range(num_classes)])
-
-
-def _plain(value: Cell) -> Cell | int:
-    return int(value) if isinstance(value, float) and value.is_integer() else value

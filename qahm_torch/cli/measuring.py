@@ -11,15 +11,18 @@ import torch
 
 import qahm_torch
 from qahm_torch.cli.arguments import Trained, TrainedPrior
-from qahm_torch.cli.dreams import draw
+from qahm_torch.cli.column_errors import column_errors
+from qahm_torch.cli.dreams import Dreams, draw
 from qahm_torch.cli.run_stages import Stages
 from qahm_torch.cli.run_times import run_times
+from qahm_torch.data import MixedTable
 from qahm_torch.evaluation import (
     LogLikelihood,
     bits_per_dimension,
     classification_accuracy,
     evidence_bound,
     log_likelihood,
+    nearest_known_distance,
     nearest_neighbors,
     prior_log_likelihood,
     reconstruction_error,
@@ -78,7 +81,7 @@ def _test_data(trained: Trained | TrainedPrior) -> torch.Tensor:
 
 def _of_prior(trained: TrainedPrior, noisy: torch.Tensor, settings: Any) -> dict[str, Any]:
     r"""Returns what there is to measure of a prior that was trained alone."""
-    prior, num_pixels, stages = trained.prior, trained.data.num_features, Stages(3)
+    prior, stages = trained.prior, Stages(3)
     with stages.stage("log Z"):
         log_z = _estimate_log_z(prior, settings)
     with stages.stage("log-likelihood"):
@@ -89,18 +92,20 @@ def _of_prior(trained: TrainedPrior, noisy: torch.Tensor, settings: Any) -> dict
         "prior": _prior(prior, log_z),
         "likelihood": {
             "nats": nats._asdict(),
-            "bits_per_pixel": _bits(nats, num_pixels, None),
+            "bits_per_pixel": _bits(trained, nats, None),
             "dequantized": False,
         },
         "bound": None,
         "reconstruction_mse": None,
         "nearest_training_distance": nearest,
+        "columns": None,
     }
 
 
 def _of_machine(trained: Trained, noisy: torch.Tensor, settings: Any) -> dict[str, Any]:
     machine = trained.machine
-    stages = Stages(7 if machine.num_classes else 5)
+    is_table = isinstance(trained.data, MixedTable)
+    stages = Stages(5 + is_table + (2 if machine.num_classes else 0))
     with stages.stage("log Z"):
         log_z = _estimate_log_z(machine.prior, settings)
     report: dict[str, Any] = {"prior": _prior(machine.prior, log_z)}
@@ -112,6 +117,10 @@ def _of_machine(trained: Trained, noisy: torch.Tensor, settings: Any) -> dict[st
         report["reconstruction_mse"] = _reconstruction(machine, noisy)
     with stages.stage("nearest training data"):
         report["nearest_training_distance"] = _nearest(trained, settings.num_generated)
+    report["columns"] = None
+    if is_table:
+        with stages.stage("columns"):
+            report["columns"] = column_errors(trained, noisy)
     if machine.num_classes:
         with stages.stage("classification"):
             report["classification_accuracy"] = _accuracy(machine, noisy)
@@ -168,14 +177,25 @@ def _likelihood(
     # A density of gray values is no probability of a gray level.
     is_density = machine.generator.output.is_density
     levels = trained.data.num_levels if is_density else None
-    bits = _bits(result, machine.num_pixels, levels)
+    bits = _bits(trained, result, levels)
     is_dequantized = levels is not None
     return {"nats": result._asdict(), "bits_per_pixel": bits, "dequantized": is_dequantized}
 
 
-def _bits(nats: LogLikelihood, num_pixels: int, levels: int | None) -> dict[str, float]:
-    r"""Returns bits per pixel: the fewer, the more likely, so that the ends change places."""
+def _bits(
+    trained: Trained | TrainedPrior, nats: LogLikelihood, levels: int | None
+) -> dict[str, float | None]:
+    r"""Returns bits per pixel: the fewer, the more likely, so that the ends change places.
+
+    The columns of a table are of different kinds, and there is no such number.
+    """
     ends = {"value": nats.value, "lower": nats.upper, "upper": nats.lower}
+    if isinstance(trained.data, MixedTable):
+        return dict.fromkeys(ends)
+    if isinstance(trained, TrainedPrior):
+        num_pixels = trained.data.num_features
+    else:
+        num_pixels = trained.machine.num_pixels
     return {name: bits_per_dimension(end, num_pixels, levels) for name, end in ends.items()}
 
 
@@ -192,13 +212,15 @@ def _reconstruction(machine: HelmholtzMachine, data: torch.Tensor) -> dict[str, 
     }
 
 
-def _nearest(trained: Trained | TrainedPrior, num_generated: int) -> dict[str, float]:
+def _nearest(trained: Trained | TrainedPrior, num_generated: int) -> dict[str, float | None]:
     r"""Returns mean Euclidean distances, in pixels of [-1, 1], to the nearest training datum.
 
     Mean pixels of dreams are compared as the pictures are, pixel samples as the model is; the
-    distance of test data is the measure of both.
+    distance of test data is the measure of both. A row of means is none of a table.
     """
     dreams = draw(trained, num_generated, 500)
+    if isinstance(trained.data, MixedTable):
+        return {"generated_means": None, **_nearest_rows(trained.data, dreams, num_generated)}
     pixels = dreams.pixels.shape[-1]
     train = trained.data.train[:, :pixels]
     queries = {
@@ -207,3 +229,19 @@ def _nearest(trained: Trained | TrainedPrior, num_generated: int) -> dict[str, f
         "test": trained.data.test[:num_generated, :pixels],
     }
     return {k: float(nearest_neighbors(v, train).distance.mean()) for k, v in queries.items()}
+
+
+def _nearest_rows(data: MixedTable, dreams: Dreams, num_generated: int) -> dict[str, float]:
+    r"""Returns mean distances of dreams and of test rows in units, over cells that are known.
+
+    Dreams are given the empty cells of test rows, since the fewer cells there are to compare, the
+    nearer is the nearest row.
+    """
+    train, test = (rows[:, : data.num_features] for rows in (data.train, data.test))
+    generated = dreams.visible[:, : data.num_features]
+    empty = test.isnan()[torch.arange(len(generated)) % len(test)]
+    queries = {
+        "generated_samples": generated.masked_fill(empty, torch.nan),
+        "test": test[:num_generated],
+    }
+    return {k: float(nearest_known_distance(v, train).nanmean()) for k, v in queries.items()}

@@ -16,9 +16,11 @@ def run(arguments: list[str]) -> None:
     parser = parser_of(
         "report",
         "Draws generated images above their nearest training images, reconstructions of test "
-        "images, and learning curves.",
+        "images, and learning curves; of a table histograms and correlations of its columns.",
     )
-    parser.add_count("num", 40, 1, "The number of generated images.")
+    parser.add_count(
+        "num", None, 1, "The number of generated images, 40, or rows of a table, 1000."
+    )
     parser.add_count("num_temperatures", 500, 2, "Temperatures of annealing the prior.")
     parser.add_output("output", "The folder; RUN/figures if not set.", is_folder=True)
     parser.add_argument(

@@ -21,6 +21,7 @@ from qahm_torch.data.mnist28 import MNIST28 as MNIST28
 from qahm_torch.data.optdigits import OptDigits as OptDigits
 from qahm_torch.data.optdigits42 import OptDigits42 as OptDigits42
 from qahm_torch.data.rotation import rotate as rotate
+from qahm_torch.data.table_cells import cells_of as cells_of
 from qahm_torch.data.table_data import TableData as TableData
 from qahm_torch.data.tensor_data import TensorData as TensorData
 from qahm_torch.data.tensor_module import (

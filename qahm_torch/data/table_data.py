@@ -20,7 +20,8 @@ class TableData(MixedTable):
     A column of two values is binary; one of texts, or of at most 10 different whole numbers from 0
     on, categorical; other numbers, larger counts among them, are continuous. What this gets wrong,
     `kinds` sets right by name. Categories are numbered in their order. All units of an empty cell
-    are NaN, which `MixedUnits` leaves out and `Flagged` recognition is told of.
+    are NaN, which `MixedUnits` leaves out and `Flagged` recognition is told of. `categories` has
+    the values of discrete columns, and `header` the names of the columns in the file's order.
 
     Arguments:
         path: The file, which ends in .csv, .npz or .parquet; a CSV begins with a line of names.
@@ -77,6 +78,7 @@ class TableData(MixedTable):
         names = [name for name in table if name not in apart] + classes
         found = [infer_column(name, table[name], said.get(name)) for name in names]
         self.categories = {column.name: values for column, values in found if values}
+        self.header = tuple(name for name in table if name in names)
         cells = [self._codes(name, table[name]) for name in names]
         rows = [list(row) for row in zip(*cells, strict=True)]
         super().__init__(

@@ -1,5 +1,10 @@
 r"""Measurements of trained models: likelihoods, chains, neighbors, figures."""
 
+from qahm_torch.evaluation.column_panels import (
+    ColumnPanel as ColumnPanel,
+    column_histograms as column_histograms,
+    correlation_scatter as correlation_scatter,
+)
 from qahm_torch.evaluation.completion import (
     Completion as Completion,
     CompletionError as CompletionError,
@@ -21,6 +26,7 @@ from qahm_torch.evaluation.figures import (
 from qahm_torch.evaluation.files import (
     atomic_write as atomic_write,
     json_text as json_text,
+    write_csv as write_csv,
     write_json as write_json,
 )
 from qahm_torch.evaluation.gradient_direction import (
@@ -30,6 +36,9 @@ from qahm_torch.evaluation.gradient_direction import (
     gradient_direction as gradient_direction,
 )
 from qahm_torch.evaluation.imputation import Imputation as Imputation, impute as impute
+from qahm_torch.evaluation.known_neighbors import (
+    nearest_known_distance as nearest_known_distance,
+)
 from qahm_torch.evaluation.likelihood import (
     EvidenceBound as EvidenceBound,
     LogLikelihood as LogLikelihood,

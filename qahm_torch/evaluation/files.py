@@ -1,13 +1,14 @@
-r"""Files that are either complete or absent: atomic writing, and JSON of tensors."""
+r"""Files that are either complete or absent: atomic writing, JSON of tensors, and CSV."""
 
 from __future__ import annotations
 
-__all__ = ["atomic_write", "json_text", "write_json"]
+__all__ = ["atomic_write", "json_text", "write_csv", "write_json"]
 
+import csv
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,25 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
     text = json_text(data)
     with atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_csv(path: str | os.PathLike[str], lines: Iterable[Sequence[object]]) -> None:
+    r"""Writes lines of cells as CSV, atomically.
+
+    Arguments:
+        path: The file to write or to replace; its folder is created where it is missing.
+        lines: The cells of each line, that of the names first.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_csv(Path(folder) / "a.csv", [["name", "size"], ["a, b", 3]])
+        ...     print((Path(folder) / "a.csv").read_text().strip())
+        name,size
+        "a, b",3
+    """
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
+        csv.writer(f).writerows(lines)
 
 
 def _plain(value: Any) -> Any:

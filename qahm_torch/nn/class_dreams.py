@@ -4,12 +4,10 @@ from __future__ import annotations
 
 __all__ = ["class_dreams"]
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from qahm_torch.nn.class_reading import class_law
+from qahm_torch.nn.class_reading import class_law, sees_columns
 from qahm_torch.nn.distributions import draw
 from qahm_torch.nn.machine import HelmholtzMachine
 
@@ -34,8 +32,9 @@ def class_dreams(
 
     since the features x and the class c depend on each other through :math:`u_1` only. Hidden
     states are dreamt, each draws its class, and each is kept for the first row that waits for that
-    class. So they are draws of the conditional law, as good as the samples of the prior, and a
-    class takes 1 / p(c) dreams a row.
+    class. Where the class sees the columns before it (`MixedUnits` with a context), these are
+    dreamt with the hidden states, and kept with them. So they are draws of the conditional law, as
+    good as the samples of the prior, and a class takes 1 / p(c) dreams a row.
 
     Arguments:
         machine: A machine with class units.
@@ -48,7 +47,7 @@ def class_dreams(
 
     Raises:
         ValueError: If the machine has no class units, a class is out of range, or some class is
-            not dreamt of often enough, or depends on the columns before it.
+            not dreamt of often enough.
 
     Example:
         >>> from qahm_torch import BeliefNetwork, Concatenated, OneHot, QuantumPriorLayer, Spins
@@ -62,21 +61,29 @@ def class_dreams(
     """
     waiting = _checked(machine, classes)
     output = len(machine.generator.layers) - 1
-    widths = machine.generator.widths[:-1]
+    # Otherwise columns are drawn in the end, for the rows alone.
+    with_columns = sees_columns(machine)
     like = next(machine.generator.parameters())
+    widths = machine.generator.widths[: None if with_columns else -1]
     states = [like.new_empty(len(waiting), width) for width in widths]
     num_dreams, round_size = 0, max(_FEWEST, _DREAMS_PER_ROW * len(waiting))
     while bool((waiting >= 0).any()):
         if num_dreams >= max_dreams:
             raise ValueError(_told(waiting, num_dreams))
         dreams = _hidden_dreams(machine, min(round_size, max_dreams - num_dreams), generator)
-        law = class_law(machine.generator.conditional(output, dreams[-1]))
-        dreamt = draw(law, generator).argmax(-1)
+        law = machine.generator.conditional(output, dreams[-1])
+        if with_columns:
+            dreams.append(draw(law, generator))
+            dreamt = dreams[-1][:, machine.num_pixels :].argmax(-1)
+        else:
+            dreamt = draw(class_law(law), generator).argmax(-1)
         num_dreams += len(dreamt)
         rows, found = _matches(waiting, dreamt)
         for state, dream in zip(states, dreams, strict=True):
             state[rows] = dream[found]
         waiting[rows] = -1
+    if with_columns:
+        return states
     visible = draw(machine.generator.conditional(output, states[-1]), generator)
     visible[:, machine.num_pixels :] = -1
     visible[torch.arange(len(visible)), machine.num_pixels + classes.to(like.device)] = 1
@@ -85,7 +92,7 @@ def class_dreams(
 
 def _hidden_dreams(
     machine: HelmholtzMachine, num_samples: int, generator: torch.Generator | None
-) -> Sequence[Tensor]:
+) -> list[Tensor]:
     r"""Returns hidden states drawn from the model, [deepest, ..., u_1]."""
     like = next(machine.generator.parameters())
     deepest = machine.prior.to_visible(machine.prior.sample(num_samples, generator=generator))

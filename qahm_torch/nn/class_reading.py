@@ -2,7 +2,14 @@ r"""How a machine tells classes: from its hidden states, weighed by the model or
 
 from __future__ import annotations
 
-__all__ = ["class_law", "hide", "read_classes", "weigh_observed", "weighed_classes"]
+__all__ = [
+    "class_law",
+    "hide",
+    "read_classes",
+    "sees_columns",
+    "weigh_observed",
+    "weighed_classes",
+]
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -58,7 +65,7 @@ def weighed_classes(
         ValueError: If the machine has no class units.
     """
     features = _features(machine, visible)
-    if _sees_columns(machine):
+    if sees_columns(machine):
         states, log_q = machine.infer(features, num_particles, generator=generator)
         rows = features.expand(num_particles, *features.shape)
         filled = machine.fill(rows, states, generator=generator)
@@ -83,7 +90,7 @@ def read_classes(
     """
     features = _features(machine, visible)
     states = machine.infer(features, num_particles, generator=generator).states
-    if _sees_columns(machine):
+    if sees_columns(machine):
         rows = features.expand(num_particles, *features.shape)
         features = machine.fill(rows, states, generator=generator).values
     return _probs(machine, states[0], features).mean(0)
@@ -134,6 +141,12 @@ def class_law(law: Distribution, values: Tensor | None = None) -> Distribution:
     return law.last_column(law.activations if values is None else values)
 
 
+def sees_columns(machine: Machine) -> bool:
+    r"""Returns whether classes depend on other columns directly, and not by hidden states only."""
+    output = machine.generator.output
+    return isinstance(output, MixedUnits) and output.is_sequential
+
+
 def hide(
     visible: Tensor,
     num_pixels: int,
@@ -167,12 +180,6 @@ def _features(machine: Machine, visible: Tensor) -> Tensor:
     features = visible.to(next(machine.generator.parameters()), copy=True)
     features[..., machine.num_pixels :] = torch.nan
     return features
-
-
-def _sees_columns(machine: Machine) -> bool:
-    r"""Returns whether classes depend on other columns directly, and not by hidden states only."""
-    output = machine.generator.output
-    return isinstance(output, MixedUnits) and output.is_sequential
 
 
 def _probs(machine: Machine, first: Tensor, values: Tensor) -> Tensor:

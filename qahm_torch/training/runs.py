@@ -79,7 +79,7 @@ def load_run(path: str | Path, trust: Trust = False) -> Run:
         trust: Whether all classes that it names may be imported, or the packages whose may.
 
     Raises:
-        FileNotFoundError: If there is no checkpoint.
+        FileNotFoundError: If there is no checkpoint, or a file of its data is not there.
         ValueError: If the checkpoint cannot be read or is of qahm_torch 0.1, or carries no
             configuration or one whose classes or settings are not known, or not trusted.
     """
@@ -123,7 +123,16 @@ def _built(told: dict[str, Any], file: Path, trust: Trust) -> Any:
     check_names(parsed, file, trust)
     # The second is the older name, the only one before jsonargparse 4.49.
     instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
-    return instantiate(parsed)
+    try:
+        return instantiate(parsed)
+    except ValueError as error:
+        # The parser says what types there are, and not what was wrong with the only one.
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise FileNotFoundError(
+            f"{file} was trained on data that are not found from here: {error.__cause__}; go to "
+            "the folder in which it was trained"
+        ) from error
 
 
 def load_weights(module: pl.LightningModule, path: str | Path) -> None:

@@ -15,6 +15,7 @@ from qahm_torch.evaluation.diagnostics import (
 )
 from qahm_torch.evaluation.figures import (
     Interval as Interval,
+    figure_pixels as figure_pixels,
     intervals as intervals,
     save_figure as save_figure,
 )
@@ -49,6 +50,7 @@ from qahm_torch.evaluation.neighbors import (
     nearest_neighbors as nearest_neighbors,
 )
 from qahm_torch.evaluation.pictures import (
+    data_and_reconstructed as data_and_reconstructed,
     generated_and_nearest as generated_and_nearest,
     image_grid as image_grid,
 )

@@ -1,8 +1,8 @@
-r"""Figures of images: grids, and what is generated above what is nearest to it."""
+r"""Figures of images: grids, and images above what belongs to them."""
 
 from __future__ import annotations
 
-__all__ = ["generated_and_nearest", "image_grid"]
+__all__ = ["data_and_reconstructed", "generated_and_nearest", "image_grid"]
 
 import math
 from collections.abc import Sequence
@@ -91,6 +91,35 @@ def generated_and_nearest(
         [
             _panel("generated", generated, columns, "Generated images"),
             _panel("nearest", nearest, columns, below, labels),
+        ]
+    )
+
+
+def data_and_reconstructed(data: Tensor, reconstructed: Tensor, columns: int = 10) -> Figure:
+    r"""Returns a figure of images of the data and, below, what a machine has made of them.
+
+    Arguments:
+        data: The images with values in [-1, 1], of shape (n, rows, cols).
+        reconstructed: The reconstruction of each, in the same order, of shape (n, rows, cols).
+        columns: The number of images in a row.
+
+    Raises:
+        ValueError: If the images are not two such stacks of one shape, or `columns` is not
+            positive.
+
+    Example:
+        >>> digits = torch.rand(8, 16, 16) * 2 - 1
+        >>> figure = data_and_reconstructed(digits.sign(), digits)
+    """
+    if reconstructed.shape != data.shape:
+        raise ValueError(
+            f"reconstructed has shape {tuple(reconstructed.shape)}, but data has "
+            f"{tuple(data.shape)}: one is needed for each"
+        )
+    return _draw_panels(
+        [
+            _panel("data", data, columns, "data"),
+            _panel("reconstructed", reconstructed, columns, "reconstructed"),
         ]
     )
 

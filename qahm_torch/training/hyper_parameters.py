@@ -25,8 +25,8 @@ class HyperParameters(pl.Callback):
     r"""Gives the settings of a training to its loggers, as `hyper_parameters` has them.
 
     `qahm fit` always does. TensorBoard's tab HPARAMS then has a row for each run with the losses
-    and likelihoods that it last logged; other loggers have their own places, and `hparams.yaml` in
-    the run folder has them as text. The whole configuration is in `config.yaml`.
+    and likelihoods that it last logged. Other loggers have places of their own: `CSVLogger`, say,
+    the file `hparams.yaml`. The whole configuration is in `config.yaml`.
 
     Example:
         >>> trainer = pl.Trainer(callbacks=[HyperParameters()], logger=False)
@@ -139,6 +139,5 @@ def _to_tensorboard(
     """
     from torch.utils.tensorboard.summary import hparams  # only now, because it takes time
 
-    logger.log_hyperparams(settings, {})  # for hparams.yaml
     for summary in hparams(settings, dict.fromkeys(measured, 0.0)):
         logger.experiment._get_file_writer().add_summary(summary)

@@ -1,6 +1,7 @@
 r"""Pictures and histograms on the boards of loggers, read back or caught on their way."""
 
 import io
+import re
 import sys
 import types
 from pathlib import Path
@@ -8,11 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from matplotlib.image import imread
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import Logger
-from small_runs import digits, quiet_trainer, same_weights, small_machine, weights_of
+from small_runs import (
+    CONFIGS,
+    digits,
+    fit,
+    qahm,
+    quiet_trainer,
+    same_weights,
+    small_config,
+    small_machine,
+    weights_of,
+)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qahm_torch import HelmholtzMachine, QuantumPriorLayer
@@ -315,3 +327,36 @@ def test_images_and_reconstructions_have_one_shape():
     figure = data_and_reconstructed(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8))
     assert [axes.get_title("left") for axes in figure.axes] == ["data", "reconstructed"]
     assert figure_pixels(figure).shape == (312, 640, 3)
+
+
+def recipes():
+    r"""Returns the YAML of docs/training.md that says what a board shows and where it is."""
+    text = (CONFIGS.parent / "docs" / "training.md").read_text()
+    section = text.split("## Boards\n")[1].split("\n## ")[0]
+    return re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_recipes_are_configurations(number, tmp_path, capsys):
+    path = tmp_path / "board.yaml"
+    path.write_text(recipes()[number])
+    with pytest.raises(SystemExit) as caught:
+        qahm("fit", "--config", "digits", "--config", str(path), "--print_config")
+    assert caught.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)["trainer"]
+    told = yaml.safe_load(path.read_text())["trainer"]
+    (kind,) = told
+    for part, own in zip(printed[kind], told[kind], strict=True):
+        assert part["class_path"] == own["class_path"]
+        assert own.get("init_args", {}).items() <= part["init_args"].items()
+
+
+def test_the_recipe_of_tensorboard_writes_where_it_says(tmp_path):
+    config = small_config()
+    config["trainer"]["logger"] = yaml.safe_load(recipes()[1])["trainer"]["logger"]
+    folder = fit(tmp_path, config)
+    assert folder == tmp_path / "runs" / "digits" / "version_0"
+    assert {"metrics.csv", "pictures", "checkpoints"} <= {file.name for file in folder.iterdir()}
+    board = read(tmp_path / "boards" / "digits" / "version_0")
+    assert set(board.Tags()["images"]) == {"dreams", "reconstructed"}
+    assert "val/log_likelihood" in board.Tags()["scalars"]

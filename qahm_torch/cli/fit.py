@@ -22,6 +22,7 @@ from qahm_torch.cli.leftovers import Leftovers
 from qahm_torch.cli.mistakes import UsageError, reading, told
 from qahm_torch.training import (
     CheckpointOnException,
+    HyperParameters,
     RunConfig,
     RunStatus,
     find_checkpoint,
@@ -164,7 +165,7 @@ class QahmCLI(LightningCLI):
         write_atomically(trainer)
         secure(trainer)
         going_on = [GoOn()] if run is not None else []
-        told = [self._summary.status, self._summary]
+        told = [HyperParameters(), self._summary.status, self._summary]
         trainer.callbacks.extend([*going_on, *told, self._on_exception])  # type: ignore[attr-defined]
         folder = run_folder(trainer)
         if trainer.is_global_zero and folder is not None:

@@ -20,6 +20,7 @@ from qahm_torch.evaluation.diagnostics import (
 )
 from qahm_torch.evaluation.figures import (
     Interval as Interval,
+    figure_pixels as figure_pixels,
     intervals as intervals,
     save_figure as save_figure,
 )

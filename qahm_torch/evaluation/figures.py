@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = [
     "Interval",
     "blank_figure",
+    "figure_pixels",
     "intervals",
     "save_figure",
 ]
@@ -22,6 +23,7 @@ from qahm_torch.evaluation.files import atomic_write
 from qahm_torch.evaluation.style import DPI, FAINT, INK, PALETTE, paper_style
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -107,6 +109,26 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         figure.savefig(
             temporary, format=ending[1:], dpi="figure", bbox_inches=None, metadata=undated
         )
+
+
+def figure_pixels(figure: Figure) -> np.ndarray:
+    r"""Returns a figure as pixels, as it would be saved in PNG: bytes of shape (rows, columns, 3).
+
+    Arguments:
+        figure: The figure.
+
+    Example:
+        >>> figure_pixels(blank_figure(2, 1)).shape
+        (200, 400, 3)
+    """
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # only now, as it takes time
+
+    with paper_style():
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        # A copy, since the canvas keeps its own.
+        return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def blank_figure(

@@ -1,4 +1,4 @@
-r"""Figures of images: grids, and what is generated above what is nearest to it."""
+r"""Figures of images: grids, and images above what belongs to them."""
 
 from __future__ import annotations
 

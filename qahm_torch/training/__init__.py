@@ -18,9 +18,14 @@ from qahm_torch.training.device_callbacks import (
     DeviceTemperatureMonitor as DeviceTemperatureMonitor,
     QPUBudget as QPUBudget,
 )
+from qahm_torch.training.hyper_parameters import (
+    HyperParameters as HyperParameters,
+    hyper_parameters as hyper_parameters,
+)
 from qahm_torch.training.machine_module import MachineModule as MachineModule
 from qahm_torch.training.maximum_likelihood import MaximumLikelihood as MaximumLikelihood
 from qahm_torch.training.mixing import MixingControl as MixingControl
+from qahm_torch.training.prior_histograms import PriorHistograms as PriorHistograms
 from qahm_torch.training.prior_module import PriorModule as PriorModule, freeze as freeze
 from qahm_torch.training.run_progress import RunProgress as RunProgress
 from qahm_torch.training.runs import (

@@ -2,7 +2,14 @@ r"""The configurations that come with the package, by their names."""
 
 from __future__ import annotations
 
-__all__ = ["asks_help", "configs_of", "find_config", "read_config", "with_paths"]
+__all__ = [
+    "asks_help",
+    "configs_like",
+    "configs_of",
+    "find_config",
+    "read_config",
+    "with_paths",
+]
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,12 +42,32 @@ def find_config(name: str) -> Path:
         return path
     if path.name == name and shipped.is_file():
         return shipped
-    names = sorted(file.stem for file in folder.glob("*.yaml"))
+    names = _names()
     meant = hint(name, names)
     raise FileNotFoundError(
         f"config is {name}, but there is no such file{meant or ';'} the package has "
         f"{', '.join(names)}"
     )
+
+
+def configs_like(begun: str) -> Iterator[str]:
+    r"""Yields the configurations that a word may become: names, and files that it leads to.
+
+    Example:
+        >>> "digits" in configs_like("di"), any(configs_like("no/such/folder/"))
+        (True, False)
+    """
+    yield from _names()
+    # In the folder that has been typed so far, with those in which one may go on.
+    typed = begun[: begun.rfind("/") + 1]
+    folder = Path(typed)
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.name.startswith("."):
+            continue
+        if file.is_dir():
+            yield f"{typed}{file.name}/"
+        elif file.suffix in (".yaml", ".yml"):
+            yield f"{typed}{file.name}"
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -127,6 +154,10 @@ def _told(error: yaml.YAMLError) -> str:
     if mark is None or problem is None:
         return " ".join(str(error).split())
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+def _names() -> list[str]:
+    return sorted(file.stem for file in _folder().glob("*.yaml"))
 
 
 def _folder() -> Path:

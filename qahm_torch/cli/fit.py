@@ -20,6 +20,7 @@ from qahm_torch.cli.display import by_default, size_of, without_noise
 from qahm_torch.cli.fit_summary import FitSummary
 from qahm_torch.cli.leftovers import Leftovers
 from qahm_torch.cli.mistakes import UsageError, reading, told
+from qahm_torch.cli.run_folders import RUNS
 from qahm_torch.training import (
     CheckpointOnException,
     RunConfig,
@@ -40,7 +41,6 @@ from qahm_torch.training.processes import run_folder
 from qahm_torch.training.resuming import GoOn, own_run
 from qahm_torch.trust import local_path
 
-RUNS = "runs"
 # What Lightning understands by itself.
 CHECKPOINT_WORDS = ("last", "best", "hpc", "registry")
 

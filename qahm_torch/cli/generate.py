@@ -2,16 +2,16 @@ r"""`qahm generate`: dreams of a trained model as a picture, and as a tensor."""
 
 from __future__ import annotations
 
-__all__ = ["run"]
+__all__ = ["parser", "run"]
 
 from pathlib import Path
 
-from qahm_torch.cli.arguments import load_model, parser_of
+from qahm_torch.cli.arguments import Parser, load_model, parser_of
 from qahm_torch.cli.outputs import check_writable
 
 
-def run(arguments: list[str]) -> None:
-    r"""Draws dreams and writes them."""
+def parser() -> Parser:
+    r"""Returns the parser of the command."""
     parser = parser_of("generate", "Draws dreams of a trained model.")
     parser.add_count("num", 100, 1, "The number of dreams.")
     parser.add_count(
@@ -23,7 +23,12 @@ def run(arguments: list[str]) -> None:
         "tensor",
         "Where to save the visible states too, of shape (num, num_visible), by torch.save.",
     )
-    settings = parser.parse_args(arguments)
+    return parser
+
+
+def run(arguments: list[str]) -> None:
+    r"""Draws dreams and writes them."""
+    settings = parser().parse_args(arguments)
     trained = load_model(settings)
     output = Path(settings.output or trained.folder / "dreams.png")
 

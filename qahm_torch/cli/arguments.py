@@ -13,13 +13,14 @@ __all__ = [
 ]
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jsonargparse import ArgumentParser
 
 from qahm_torch.cli.mistakes import UsageError, hint, reading
+from qahm_torch.cli.offers import Offer
 from qahm_torch.cli.outputs import check_writable
 from qahm_torch.cli.run_folders import runs_like
 
@@ -27,8 +28,6 @@ from qahm_torch.cli.run_folders import runs_like
 if TYPE_CHECKING:
     from qahm_torch.data import TensorDataModule
     from qahm_torch.nn import HelmholtzMachine, Prior
-
-Offer = Callable[[str], Iterable[str]]
 
 
 class Trained(NamedTuple):
@@ -80,7 +79,9 @@ class Parser(ArgumentParser):
 
     def add_choice(self, name: str, values: tuple[Any, ...], default: Any, help: str) -> None:
         r"""Adds an option that is one of some values, all of one type."""
-        self.add_argument(f"--{name}", type=type(default), default=default, help=help)
+        shown = f"{{{','.join(map(str, values))}}}"
+        kind = type(default)
+        self.add_argument(f"--{name}", type=kind, default=default, metavar=shown, help=help)
         self._choices[name] = values
         self.offers[name] = lambda _: map(str, values)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 __all__ = [
     "asks_help",
-    "configs_like",
     "configs_of",
     "find_config",
+    "models_like",
     "read_config",
+    "systems_like",
     "with_paths",
 ]
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,24 +52,24 @@ def find_config(name: str) -> Path:
     )
 
 
-def configs_like(begun: str) -> Iterator[str]:
-    r"""Yields the configurations that a word may become: names, and files that it leads to.
+def models_like(begun: str) -> Iterator[str]:
+    r"""Yields the configurations that train a model, of the package by name and of files here.
 
     Example:
-        >>> "digits" in configs_like("di"), any(configs_like("no/such/folder/"))
+        >>> "digits" in models_like("di"), "seeds" in models_like("se")
         (True, False)
     """
-    yield from _names()
-    # In the folder that has been typed so far, with those in which one may go on.
-    typed = begun[: begun.rfind("/") + 1]
-    folder = Path(typed)
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if file.name.startswith("."):
-            continue
-        if file.is_dir():
-            yield f"{typed}{file.name}/"
-        elif file.suffix in (".yaml", ".yml"):
-            yield f"{typed}{file.name}"
+    yield from _configs_with("model")
+
+
+def systems_like(begun: str) -> Iterator[str]:
+    r"""Yields the configurations of a system, of the package by name and of files here.
+
+    Example:
+        >>> "digits" in systems_like("di"), "seeds" in systems_like("se")
+        (False, True)
+    """
+    yield from _configs_with("system")
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -154,6 +156,24 @@ def _told(error: yaml.YAMLError) -> str:
     if mark is None or problem is None:
         return " ".join(str(error).split())
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+def _configs_with(part: str) -> Iterator[str]:
+    # Parsed they would take a second.
+    begins = re.compile(rf"^{part}\s*:", re.MULTILINE)
+    for file in sorted(_folder().glob("*.yaml")):
+        if begins.search(_text(file)):
+            yield file.stem
+    for file in sorted(Path().glob("*.yaml")):
+        if begins.search(_text(file)):
+            yield file.name
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _names() -> list[str]:

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from qahm_torch.cli.arguments import Parser
-from qahm_torch.cli.configs import configs_like, with_paths
+from qahm_torch.cli.configs import models_like, with_paths
 from qahm_torch.cli.mistakes import UsageError, hint
 
 DEVICES = {"simulated": "qahm_torch.SimulatedAnnealer", "qpu": "dwave.system.DWaveSampler"}
@@ -57,7 +57,7 @@ def parser() -> Parser:
     )
     parser.add_argument("--timeout", type=float, default=60.0, help="Seconds to wait.")
     parser.add_argument("--json", action="store_true", help="Print JSON.")
-    parser.offers.update(config=configs_like, device=lambda _: DEVICES)
+    parser.offers.update(config=models_like, device=lambda _: DEVICES)
     return parser
 
 

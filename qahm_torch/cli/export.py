@@ -25,7 +25,7 @@ def parser() -> Parser:
         default=None,
         help="The report of `qahm evaluate`; RUN/evaluation.json if not set.",
     )
-    parser.add_choice("bits", _BITS, 16, "The bits of a weight of the networks: 8, 16 or 32.")
+    parser.add_choice("bits", _BITS, 16, "The bits of a weight of the networks.")
     parser.add_count("num_chains", 256, 1, "The samples of the prior that go along.")
     parser.add_count("num_temperatures", 1000, 2, "Temperatures of annealing the prior.")
     parser.add_count("num_test", 500, 2, "The test data on which rounding is measured.")

@@ -12,9 +12,9 @@ from typing import Any, get_type_hints
 from qahm_torch.cli.arguments import Parser
 from qahm_torch.cli.configs import (
     asks_help,
-    configs_like,
     configs_of,
     read_config,
+    systems_like,
     with_paths,
 )
 from qahm_torch.cli.mistakes import UsageError, reading
@@ -31,7 +31,7 @@ def parser(system: type | None = None) -> Parser:
     )
     parser.add_argument("--config", action="config", help="The configuration, by path or name.")
     parser.add_argument("--name", type=str, required=True, help="The name of the run.")
-    parser.offers["config"] = configs_like
+    parser.offers["config"] = systems_like
     parser.add_output("folder", "The folder; runs/NAME if not set.", is_folder=True)
     about = "The system and its settings."
     if system is None:

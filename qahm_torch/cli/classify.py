@@ -7,9 +7,11 @@ __all__ = ["parser", "run"]
 from pathlib import Path
 
 from qahm_torch.cli.arguments import Parser, load_machine, parser_of
+from qahm_torch.cli.mistakes import UsageError
 from qahm_torch.cli.outputs import check_writable
 
 RULES = ("classify", "read_out")
+_TABLES = (".csv", ".npz", ".parquet")
 
 
 def parser() -> Parser:
@@ -42,8 +44,8 @@ def parser() -> Parser:
 def run(arguments: list[str]) -> None:
     r"""Writes the classes as CSV, and tells the accuracy where they are known."""
     settings = parser().parse_args(arguments)
-    if settings.input is not None and not Path(settings.input).is_file():
-        raise FileNotFoundError(f"--input is {settings.input}, but there is no such file")
+    if settings.input is not None:
+        _check_table(Path(settings.input))
     trained = load_machine(settings)
     output = Path(settings.output or trained.folder / "classes.csv")
     check_writable(output, suffix=".csv")
@@ -54,3 +56,12 @@ def run(arguments: list[str]) -> None:
     if accuracy is not None:
         print(accuracy)
     print(output)
+
+
+def _check_table(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"--input is {path}, but that is a folder, and rows are in a file")
+    if path.suffix not in _TABLES:
+        raise UsageError(f"--input is {path}, but it ends in {' or '.join(_TABLES)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"--input is {path}, but there is no such file")

@@ -24,7 +24,7 @@ def parser() -> Parser:
     )
     parser.add_argument(
         "--block",
-        type=tuple[int, int] | None,
+        type=list[int] | None,
         default=None,
         help="Instead of a fraction, the rows and columns of a block of pixels to hide: '[4, 8]'.",
     )
@@ -43,10 +43,7 @@ def run(arguments: list[str]) -> None:
     settings = parser().parse_args(arguments)
     if not 0 < settings.fraction <= 1:
         raise UsageError(f"--fraction is {settings.fraction}, but it is above 0 and at most 1")
-    if settings.block is not None and min(settings.block) < 1:
-        raise UsageError(
-            f"--block is {[*settings.block]}, but a block has at least 1 row and 1 column"
-        )
+    _check_block(settings.block)
     trained = load_machine(settings)
     output = Path(settings.output or trained.folder / "completed.npz")
     check_writable(output, suffix=".npz")
@@ -56,3 +53,11 @@ def run(arguments: list[str]) -> None:
     print(completed(trained, settings, output))
     print(output)
     print(output.with_suffix(".png"))
+
+
+def _check_block(block: list[int] | None) -> None:
+    if block is not None and (len(block) != 2 or min(block) < 1):
+        raise UsageError(
+            f"--block is {block}, but a block has two numbers, its rows and its columns, of which "
+            "each is at least 1, such as '[4, 8]'"
+        )

@@ -50,7 +50,7 @@ def completed(trained: Trained, settings: Any, output: Path) -> str:
     return _told(_error(trained, rows, hidden, completion), len(rows))
 
 
-def _check_block(data: TensorDataModule, block: tuple[int, int]) -> None:
+def _check_block(data: TensorDataModule, block: list[int]) -> None:
     shape = data.image_shape
     if shape is None:
         raise UsageError(
@@ -58,7 +58,7 @@ def _check_block(data: TensorDataModule, block: tuple[int, int]) -> None:
         )
     if block[0] > shape[0] or block[1] > shape[1]:
         raise UsageError(
-            f"--block is {[*block]}, but the images have {shape[0]} rows and {shape[1]} columns"
+            f"--block is {block}, but the images have {shape[0]} rows and {shape[1]} columns"
         )
 
 
@@ -76,7 +76,7 @@ def _hidden(data: TensorDataModule, rows: Tensor, settings: Any) -> Tensor:
     r"""Returns what is hidden, of shape (B, num_visible): features at random, and all classes."""
     known = torch.zeros_like(rows)
     if settings.block is not None:
-        hidden = hide_block(known, data.image_shape or (0, 0), settings.block).isnan()
+        hidden = hide_block(known, data.image_shape or (0, 0), tuple(settings.block)).isnan()
     elif isinstance(data, MixedTable):
         # The units of a column go together.
         sizes = [column.num_units for column in data.columns]

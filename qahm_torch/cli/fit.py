@@ -20,6 +20,7 @@ from qahm_torch.cli.display import by_default, size_of, without_noise
 from qahm_torch.cli.fit_summary import FitSummary
 from qahm_torch.cli.leftovers import Leftovers
 from qahm_torch.cli.mistakes import UsageError, reading, told
+from qahm_torch.cli.processes_asked import check_processes
 from qahm_torch.cli.run_folders import RUNS
 from qahm_torch.training import (
     CheckpointOnException,
@@ -124,6 +125,7 @@ class QahmCLI(LightningCLI):
             if num_threads < 1:
                 raise UsageError(f"num_threads is {num_threads}, but at least 1 is needed")
             torch.set_num_threads(num_threads)
+        check_processes(self._get(self.config, "trainer"))
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint is not None and checkpoint not in CHECKPOINT_WORDS:
             _check_is_file(Path(checkpoint))

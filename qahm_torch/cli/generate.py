@@ -7,7 +7,7 @@ __all__ = ["parser", "run"]
 from pathlib import Path
 
 from qahm_torch.cli.arguments import Parser, load_model, parser_of
-from qahm_torch.cli.outputs import check_writable
+from qahm_torch.cli.outputs import PICTURES, check_writable
 
 
 def parser() -> Parser:
@@ -18,7 +18,9 @@ def parser() -> Parser:
         "class", None, 0, "The class of all dreams, from 0, where the machine has class units."
     )
     parser.add_count("num_temperatures", 500, 2, "Temperatures of annealing the prior.")
-    parser.add_output("output", "The picture, .png, .pdf or .svg; RUN/dreams.png by default.")
+    parser.add_output(
+        "output", "The picture, .png, .pdf or .svg; RUN/dreams.png by default.", suffix=PICTURES
+    )
     parser.add_output(
         "tensor",
         "Where to save the visible states too, of shape (num, num_visible), by torch.save.",
@@ -36,10 +38,9 @@ def run(arguments: list[str]) -> None:
 
     from qahm_torch.cli.dreams import draw
     from qahm_torch.evaluation import atomic_write, image_grid, save_figure
-    from qahm_torch.evaluation.figures import FORMATS
     from qahm_torch.training.sample_grid import as_pictures
 
-    check_writable(output, suffix=FORMATS)
+    check_writable(output, suffix=PICTURES)
     dreams = draw(trained, settings.num, settings.num_temperatures, settings["class"])
     save_figure(image_grid(as_pictures(dreams.pixels, trained.data)), output)
     print(output)

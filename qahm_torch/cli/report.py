@@ -7,7 +7,9 @@ __all__ = ["parser", "run"]
 from pathlib import Path
 
 from qahm_torch.cli.arguments import Parser, load_model, parser_of
-from qahm_torch.cli.outputs import check_writable
+from qahm_torch.cli.outputs import PICTURES, check_writable
+
+_FORMATS = tuple(ending.removeprefix(".") for ending in PICTURES)
 
 
 def parser() -> Parser:
@@ -20,7 +22,7 @@ def parser() -> Parser:
     parser.add_count("num", 40, 1, "The number of generated digits.")
     parser.add_count("num_temperatures", 500, 2, "Temperatures of annealing the prior.")
     parser.add_output("output", "The folder; RUN/figures if not set.", is_folder=True)
-    parser.add_choice("format", ("png", "pdf", "svg"), "png", "That of the figures.")
+    parser.add_choice("format", _FORMATS, "png", "That of the figures.")
     return parser
 
 

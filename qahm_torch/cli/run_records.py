@@ -61,10 +61,12 @@ def run_folder_of(path: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: If there is no run.
-        ValueError: If the folder has runs of several names.
+        ValueError: If the folder has runs of several names, or the file is no checkpoint.
     """
     path = local_path(path)
     if path.is_file():
+        if path.suffix != ".ckpt":
+            raise ValueError(f"{path} is no run: name its folder, or a checkpoint (*.ckpt) in it")
         return run_of(path)
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist; `qahm runs` lists the runs that do")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 __all__ = ["SCRIPTS", "parser", "run"]
 
-from qahm_torch.cli.arguments import Parser
+from typing import TYPE_CHECKING
+
 from qahm_torch.cli.mistakes import UsageError, hint
 from qahm_torch.cli.tab import words
+
+if TYPE_CHECKING:
+    from qahm_torch.cli.arguments import Parser
 
 # Each asks `qahm completion --words` what the word under the cursor may become. Where nothing is
 # known it may be a file, which the shell knows best.
@@ -55,6 +59,9 @@ SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 def parser() -> Parser:
     r"""Returns the parser of the command."""
+    # Only here, because at a tab there is no time for it.
+    from qahm_torch.cli.arguments import Parser
+
     parser = Parser(
         prog="qahm completion",
         description="Prints what lets a shell complete commands, options, configurations and runs "

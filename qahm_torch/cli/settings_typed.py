@@ -4,12 +4,10 @@ from __future__ import annotations
 
 __all__ = ["options_of_training"]
 
-import ast
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from qahm_torch.cli.class_arguments import arguments_of
 from qahm_torch.cli.configs import configs_of, find_config, models_like, read_config
 from qahm_torch.cli.mistakes import UsageError
 from qahm_torch.cli.offers import Offer, Option, nothing
@@ -27,8 +25,7 @@ _OFFERS: dict[str, Offer] = {
 def options_of_training(command: str, typed: Sequence[str]) -> dict[str, Option]:
     r"""Returns the options of `qahm fit` and its kin by their names.
 
-    Of the model and the data they are those that the configurations name; `--help` with them
-    lists all, for which the classes have to be imported.
+    Of the model and the data they are those of the classes that the configurations name.
 
     Arguments:
         command: One of fit, validate and test.
@@ -37,7 +34,7 @@ def options_of_training(command: str, typed: Sequence[str]) -> dict[str, Option]
     options = {name: _option(command, name) for name in TAKEN if not name.endswith(".NAME")}
     options["-c"] = options["--config"]
     options["--help"] = options["-h"] = Option("list the options", None)
-    for name in _trainer_settings():
+    for name in arguments_of("pytorch_lightning.Trainer"):
         options[f"--trainer.{name}"] = Option("a setting of Lightning's trainer", nothing)
     for path in configs_of(typed):
         for name, value in _settings_in(path):
@@ -48,24 +45,6 @@ def options_of_training(command: str, typed: Sequence[str]) -> dict[str, Option]
 def _option(command: str, name: str) -> Option:
     told = " ".join(about(command, name).split())
     return Option(told, _OFFERS.get(name, nothing) if TAKEN[name][0] else None)
-
-
-def _trainer_settings() -> list[str]:
-    r"""Returns the arguments of Lightning's trainer, which takes seconds to import."""
-    # Of a whole package the place is found without running it.
-    package = importlib.util.find_spec("pytorch_lightning")
-    if package is None or package.origin is None:
-        return []
-    file = Path(package.origin).with_name("trainer") / "trainer.py"
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    return [
-        argument.arg
-        for kind in tree.body
-        if isinstance(kind, ast.ClassDef) and kind.name == "Trainer"
-        for method in kind.body
-        if isinstance(method, ast.FunctionDef) and method.name == "__init__"
-        for argument in [*method.args.args[1:], *method.args.kwonlyargs]
-    ]
 
 
 def _settings_in(path: str) -> Iterator[tuple[str, Any]]:
@@ -80,8 +59,12 @@ def _settings_in(path: str) -> Iterator[tuple[str, Any]]:
 def _settings(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     r"""Yields a setting and those within it by their whole names, with plain values."""
     if isinstance(value, Mapping) and {"class_path", "init_args"} & value.keys():
-        yield name, value.get("class_path", "changed")
-        for key, inner in (value.get("init_args") or {}).items():
+        path, given = value.get("class_path"), value.get("init_args") or {}
+        yield name, path or "changed"
+        for key, inner in given.items():
             yield from _settings(f"{name}.{key}", inner)
+        for key in arguments_of(path) if isinstance(path, str) else ():
+            if key not in given:
+                yield f"{name}.{key}", "not"
     else:
         yield name, value

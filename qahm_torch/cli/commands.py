@@ -44,7 +44,7 @@ COMMANDS = {
     "compare": Command("compare", "two runs side by side", "runs/a runs/b"),
     "device": Command("device", "what fits on a chip, and what it costs", "--num_spins [60]"),
     "reproduce": Command("reproduce", "measure a system of the source paper", "--config seeds"),
-    "completion": Command("completion", "let a shell complete by the tab key", "bash"),
+    "completion": Command("shells", "let a shell complete by the tab key", "bash"),
 }
 
 

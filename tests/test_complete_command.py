@@ -102,7 +102,7 @@ def test_wrong_rows_of_a_file_are_told(fitted, tmp_path, capsys):
     ("command", "arguments", "told"),
     [
         ("complete", ["--fraction", "1.5"], "--fraction is 1.5, but it is above 0 and at most 1"),
-        ("complete", ["--num", "0"], "--num is 0, but at least 1 is needed"),
+        ("complete", ["--num", "0"], "--num is 0, but a whole number of at least 1"),
         ("complete", ["--output", "x.png"], "--output is x.png, but it ends in .npz"),
         ("classify", ["--rule", "guess"], "--rule is guess, but it is one of classify, read_out"),
         ("classify", ["--output", "is_file/x.csv"], "x.csv, but is_file is no folder"),

@@ -1,5 +1,7 @@
 r"""What the command line says where something is typed wrong: a sentence, and the status."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,10 @@ import torch
 import yaml
 from small_runs import CONFIGS, ENVIRONMENT, fit, qahm, small_config, write_config
 
-from qahm_torch.cli.outputs import check_writable
+from qahm_torch.cli.commands import COMMANDS
+from qahm_torch.cli.outputs import PICTURES, check_writable
+from qahm_torch.cli.processes_asked import check_processes
+from qahm_torch.evaluation.figures import FORMATS
 from qahm_torch.training import find_checkpoint
 
 FIT = ("fit", "--config", "SMALL")
@@ -70,6 +75,10 @@ def with_places(words, places):
         ((*FIT, "--trainer.max_epoch", "3"), 2, ["did you mean --trainer.max_epochs?"]),
         ((*FIT, "--max_epochs", "3"), 2, ["did you mean --trainer.max_epochs?"]),
         ((*FIT, "--trainer.accelerator", "gpuu"), 2, ["accelerator='gpuu'"]),
+        ((*FIT, "--trainer.devices", "0"), 2, ["trainer.devices is 0", "at least 1"]),
+        ((*FIT, "--trainer.devices", "-1"), 2, ["trainer.devices is -1", "at least 1"]),
+        ((*FIT, "--trainer.devices", "x"), 2, ["trainer.devices is x", "a whole number"]),
+        ((*FIT, "--trainer.devices", "[0,1]"), 2, ["trainer.devices is [0, 1]", "or auto"]),
         ((*FIT, "--data.batch_size", "-3"), 2, ["error: batch_size is -3, but"]),
         ((*FIT, "--data.batch_size", "x"), 2, ["data.batch_size is x, but a whole number"]),
         ((*FIT, "--data.batchsize", "3"), 2, ["did you mean batch_size?"]),
@@ -116,7 +125,8 @@ def with_places(words, places):
         ),
         (("evaluate", "RUN/none"), 1, ["none does not exist"]),
         (("export", "BARS", "--output", "HERE"), 1, ["alone", "takes a HelmholtzMachine"]),
-        (("generate", "BARS", "--class", "1"), 1, ["--class is 1", "no class units"]),
+        (("generate", "BARS", "--class", "1"), 2, ["--class is 1", "no class units"]),
+        (("generate", "RUN", "--class", "99"), 2, ["--class is 99", "classes are 0 to 9"]),
         # Options of the other commands
         (("evaluate",), 2, ["required: run"]),
         (("evaluate", "RUN", "--num_tests", "4"), 2, ["did you mean --num_test?"]),
@@ -131,8 +141,57 @@ def with_places(words, places):
         (("generate", "RUN", "--num", "2.5"), 2, ["--num is 2.5, but a whole number is needed"]),
         (("generate", "RUN", "--num_temperatures", "-5"), 2, ["--num_temperatures is -5"]),
         (("generate", "RUN", "--class", "-1"), 2, ["--class is -1", "at least 0"]),
+        (("generate", "RUN", "--class", "seven"), 2, ["--class is seven", "a whole number"]),
+        (("complete",), 2, ["required: run"]),
+        (("complete", "RUN", "more"), 2, ["more is not the value of an option"]),
+        (("complete", "RUN/none"), 1, ["none does not exist"]),
+        (("complete", "RUN", "--num", "0"), 2, ["--num is 0", "at least 1"]),
+        (("complete", "RUN", "--num", "x"), 2, ["--num is x, but a whole number"]),
+        (("complete", "RUN", "--num_particles", "0"), 2, ["--num_particles is 0", "at least 1"]),
+        (("complete", "RUN", "--num_particle", "5"), 2, ["did you mean --num_particles?"]),
+        (("complete", "RUN", "--fraction", "0"), 2, ["--fraction is 0", "above 0"]),
+        (("complete", "RUN", "--fraction", "half"), 2, ["--fraction is half", "a number"]),
+        (("complete", "RUN", "--fraction", ".nan"), 2, ["--fraction is nan", "at most 1"]),
+        (("complete", "RUN", "--block", "4"), 2, ["--block is 4, but a list"]),
+        (("complete", "RUN", "--block", "[4]"), 2, ["--block is [4]", "two numbers"]),
+        (("complete", "RUN", "--block", "[0,4]"), 2, ["--block is [0, 4]", "at least 1"]),
+        (("complete", "RUN", "--block", "[4,x]"), 2, ["--block is [4, 'x']", "a whole number"]),
+        (
+            ("complete", "RUN", "--block", "[9,1]"),
+            2,
+            ["--block is [9, 1]", "the images have 8 rows and 8 columns"],
+        ),
+        (("classify",), 2, ["required: run"]),
+        (("classify", "RUN", "more"), 2, ["more is not the value of an option"]),
+        (("classify", "RUN", "--rule", "guess"), 2, ["--rule is guess", "classify, read_out"]),
+        (("classify", "RUN", "--rule", "readout"), 2, ["did you mean read_out?"]),
+        (("classify", "RUN", "--num_particles", "0"), 2, ["--num_particles is 0", "at least 1"]),
+        (("classify", "RUN", "--inputs", "a.csv"), 2, ["did you mean --input?"]),
+        (("classify", "RUN", "--input"), 2, ["--input", "expected one argument"]),
+        (("classify", "RUN", "--input", "none.csv"), 1, ["--input is none.csv", "no such file"]),
+        (("classify", "RUN", "--input", "SMALL"), 2, ["--input is", "ends in .csv"]),
+        (("classify", "RUN", "--input", "HERE"), 2, ["--input is", "that is a folder"]),
+        (("classify", "BARS"), 1, ["alone", "takes a HelmholtzMachine"]),
+        (("runs", "none"), 1, ["none is no folder"]),
+        (("runs", "FILE"), 1, ["file is no folder"]),
+        (("runs", "--jsn"), 2, ["did you mean --json?"]),
+        (("runs", "--json=3"), 2, ["--json is 3, but it is an option without a value"]),
+        (("runs", "HERE", "more"), 2, ["more is not the value of an option"]),
+        (("compare",), 2, ["required: a, b"]),
+        (("compare", "RUN"), 2, ["required: b"]),
+        (("compare", "RUN", "none"), 1, ["none does not exist", "qahm runs"]),
+        (("compare", "RUN", "SMALL"), 1, ["is no run", "*.ckpt"]),
+        (("compare", "RUN", "RUN", "RUN"), 2, ["is not the value of an option"]),
+        (("compare", "RUN", "BARS", "--jsno"), 2, ["did you mean --json?"]),
+        (("completion",), 2, ["required: shell"]),
+        (("completion", "fishy"), 2, ["shell is fishy", "did you mean fish?"]),
+        (("completion", "ksh"), 2, ["shell is ksh", "one of bash, zsh, fish"]),
+        (("completion", "bash", "zsh"), 2, ["zsh is not the value of an option"]),
+        (("completion", "bash", "--all"), 2, ["there is no option --all"]),
+        (("completions",), 2, ["did you mean completion?"]),
         (("report", "RUN", "--num", "0"), 2, ["--num is 0", "at least 1"]),
-        (("export", "RUN", "--bits", "7"), 2, ["--bits is 7", "8, 16 or 32"]),
+        (("export", "RUN", "--bits", "7"), 2, ["--bits is 7", "one of 8, 16, 32"]),
+        (("report", "RUN", "--format", "pgn"), 2, ["--format is pgn", "did you mean png?"]),
         (("device", "--num_spins", "-4"), 2, ["--num_spins is -4", "at least 1 spin"]),
         (("device", "--num_spins", "[16,-2]"), 2, ["[16, -2]", "at least 1 spin"]),
         (("device", "--num_spins", "many"), 2, ["--num_spins is many", "a whole number"]),
@@ -145,6 +204,11 @@ def with_places(words, places):
         (("evaluate", "RUN", "--output", "FILE/a.json"), 2, ["--output is", "is no folder"]),
         (("evaluate", "RUN", "--output", "HERE"), 2, ["--output is", "that is a folder"]),
         (("generate", "RUN", "--output", "FILE/a.png"), 2, ["--output is", "is no folder"]),
+        (("generate", "RUN", "--output", "a.gif"), 2, ["--output is a.gif", "ends in .png"]),
+        (("complete", "RUN", "--output", "a.png"), 2, ["--output is a.png", "ends in .npz"]),
+        (("complete", "RUN", "--output", "FILE/a.npz"), 2, ["--output is", "is no folder"]),
+        (("classify", "RUN", "--output", "a.json"), 2, ["--output is a.json", "ends in .csv"]),
+        (("classify", "RUN", "--output", "FILE/a.csv"), 2, ["--output is", "is no folder"]),
         (("generate", "RUN", "--tensor", "FILE/a.pt"), 2, ["--tensor is", "is no folder"]),
         (("report", "RUN", "--output", "FILE/a"), 2, ["--output is", "is no folder"]),
         (("export", "RUN", "--output", "FILE/a"), 2, ["--output is", "is no folder"]),
@@ -170,11 +234,42 @@ def test_what_is_typed_wrong_is_told(typed, status, words, places, tmp_path, cap
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_device_that_is_not_there_is_told(places, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("devices", ["1", "2", "99"])
+def test_a_device_that_is_not_there_is_told(devices, places, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert qahm(*with_places(FIT, places), "--trainer.accelerator", "gpu") == 2
+    wanted = ["--trainer.accelerator", "gpu", "--trainer.devices", devices]
+    assert qahm(*with_places(FIT, places), *wanted) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert "trainer.accelerator is gpu, but torch finds no such device here" in told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "auto"])
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_more_processes_than_processors_are_refused(
+    command, accelerator, places, tmp_path, capsys, monkeypatch
+):
+    if accelerator == "auto" and torch.accelerator.is_available():
+        pytest.skip("there is an accelerator, which is taken")
+    monkeypatch.chdir(tmp_path)
+    # As if another machine had few: none is started, whether or not this one has more.
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr("subprocess.Popen", None)
+    wanted = ["--trainer.accelerator", accelerator, "--trainer.devices", "4"]
+    path = ["--ckpt_path", str(places["CKPT"])]
+    assert qahm(command, *with_places(FIT[1:], places), *wanted, *path) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "trainer.devices is 4" in told and "the processors of this machine are 3" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_as_many_processes_as_processors_are_not_refused(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    check_processes({"devices": "3", "accelerator": "cpu"})
+    check_processes({"devices": 3, "accelerator": "auto"})
+    check_processes({"devices": "99", "accelerator": "gpu"})  # Lightning looks
+    check_processes({"devices": "auto", "accelerator": "cpu"})
+    check_processes({})
 
 
 def test_options_of_the_help_change_the_model(places, tmp_path, capsys, monkeypatch):
@@ -193,6 +288,10 @@ def test_a_number_of_spins_needs_no_brackets(capsys):
 
 
 # Outputs
+
+
+def test_endings_of_pictures_are_those_that_figures_are_saved_as():
+    assert PICTURES == FORMATS
 
 
 def test_what_can_be_written_is_left_as_it_was(tmp_path):
@@ -227,7 +326,7 @@ def test_figures_of_a_prior_alone_are_drawn(places, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["fit", "validate", "test", "generate", "evaluate", "report", "export", "device", "reproduce"],
+    COMMANDS,
 )
 def test_help_imports_no_torch(command):
     code = (
@@ -240,6 +339,16 @@ def test_help_imports_no_torch(command):
     )
     assert f"usage: qahm {command}" in answer.stdout
     assert answer.stdout.splitlines()[-1] == "False"
+
+
+def test_commands_stand_in_columns(capsys):
+    assert qahm("--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if line.startswith("  ")]
+    assert [row.split()[0] for row in rows] == list(COMMANDS)
+    columns = {tuple(found.end() for found in re.finditer("  +", row)) for row in rows}
+    assert len(columns) == 1 and len(columns.pop()) == 3
+    assert max(map(len, lines)) <= 100
 
 
 def test_help_of_a_training_names_options_that_there_are(capsys):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from small_runs import qahm
 
-from qahm_torch.cli.compare import Figure, beyond_errors
+from qahm_torch.cli.comparing import Figure, beyond_errors
 
 
 def write_run(folder, nats=-80.0, accuracy=0.9, updates=100, measured=100, **config):

@@ -8,49 +8,10 @@ import os
 import signal
 import sys
 
+from qahm_torch.cli.commands import COMMANDS, usage
 from qahm_torch.cli.mistakes import UsageError, hint, told
 
 __all__ = ["main"]
-
-USAGE = """\
-usage: qahm COMMAND [options]
-
-Train and use quantum-assisted Helmholtz machines.
-
-commands:
-  fit        train a model from a YAML file        qahm fit --config configs/digits.yaml
-  validate   validate a model, as fit takes it     qahm validate --config ... --ckpt_path ...
-  test       test a model, as fit takes it         qahm test --config ... --ckpt_path ...
-  generate   draw dreams of a trained machine      qahm generate runs/digits --class 7
-  complete   fill in hidden cells of test rows     qahm complete runs/digits
-  classify   tell the classes of rows              qahm classify runs/digits
-  evaluate   measure a trained machine, as JSON    qahm evaluate runs/digits
-  export     write a file and a card of a machine  qahm export runs/digits
-  report     draw a trained machine's figures      qahm report runs/digits
-  runs       list runs and what they reached       qahm runs
-  compare    two runs side by side                 qahm compare runs/a runs/b
-  device     what fits on a chip, and what it costs qahm device --num_spins [60]
-  reproduce  measure a system of the source paper  qahm reproduce --config seeds
-
-`qahm COMMAND --help` lists the options of a command. A trained machine is named by its run folder,
-of which the highest version that has ended counts, or by a checkpoint file.
-"""
-
-COMMANDS = {
-    "fit": "running",
-    "validate": "running",
-    "test": "running",
-    "generate": "generate",
-    "complete": "complete",
-    "classify": "classify",
-    "evaluate": "evaluate",
-    "report": "report",
-    "export": "export",
-    "runs": "run_table",
-    "compare": "compare",
-    "device": "device",
-    "reproduce": "reproduce",
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
+        print(usage())
         return 0 if arguments else 2
     command, *rest = arguments
     if command == "--version":
@@ -79,9 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 2
     # Only now, because what the commands import takes seconds.
-    module = importlib.import_module(f"qahm_torch.cli.{COMMANDS[command]}")
+    name = COMMANDS[command].module
+    module = importlib.import_module(f"qahm_torch.cli.{name}")
     try:
-        module.run([command, *rest] if COMMANDS[command] == "running" else rest)
+        module.run([command, *rest] if name == "running" else rest)
     except Exception as error:
         if os.environ.get("QAHM_TRACEBACK") or not _is_users(error):
             raise

@@ -13,13 +13,16 @@ __all__ = [
 ]
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jsonargparse import ArgumentParser
 
-from qahm_torch.cli.mistakes import UsageError, reading
+from qahm_torch.cli.mistakes import UsageError, hint, reading
+from qahm_torch.cli.offers import Offer
 from qahm_torch.cli.outputs import check_writable
+from qahm_torch.cli.run_folders import runs_like
 
 # What takes seconds is imported where it is used, so that help and errors come at once.
 if TYPE_CHECKING:
@@ -45,17 +48,28 @@ class TrainedPrior(NamedTuple):
     folder: Path
 
 
+class _Output(NamedTuple):
+    is_folder: bool
+    suffix: str | Sequence[str]
+
+
 class Parser(ArgumentParser):
     r"""A parser that says in a sentence what it does not take.
 
     Numbers out of range and outputs that cannot be written are found before anything is computed.
+
+    Attributes:
+        offers: What a shell is told of the values of arguments, by their names: for the word that
+            has been begun, words that it may become.
     """
 
     def __init__(self, **kwargs: Any):
         # Parsers of classes within are made of this one, with arguments of their own.
         super().__init__(**{"exit_on_error": False, "allow_abbrev": False, **kwargs})
+        self.offers: dict[str, Offer] = {}
         self._least: dict[str, int] = {}
-        self._outputs: dict[str, bool] = {}
+        self._choices: dict[str, tuple[Any, ...]] = {}
+        self._outputs: dict[str, _Output] = {}
 
     def add_count(self, name: str, default: int | None, least: int, help: str) -> None:
         r"""Adds an option that is a whole number, `least` or more."""
@@ -63,10 +77,24 @@ class Parser(ArgumentParser):
         self.add_argument(f"--{name}", type=kind, default=default, help=help)
         self._least[name] = least
 
-    def add_output(self, name: str, help: str, is_folder: bool = False) -> None:
+    def add_choice(self, name: str, values: tuple[Any, ...], default: Any, help: str) -> None:
+        r"""Adds an option that is one of some values, all of one type."""
+        shown = f"{{{','.join(map(str, values))}}}"
+        kind = type(default)
+        self.add_argument(f"--{name}", type=kind, default=default, metavar=shown, help=help)
+        self._choices[name] = values
+        self.offers[name] = lambda _: map(str, values)
+
+    def add_output(
+        self,
+        name: str,
+        help: str,
+        is_folder: bool = False,
+        suffix: str | Sequence[str] = (),
+    ) -> None:
         r"""Adds an option that is a file, or a folder, which is written in the end."""
         self.add_argument(f"--{name}", type=str | None, default=None, help=help)
-        self._outputs[name] = is_folder
+        self._outputs[name] = _Output(is_folder, suffix)
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         r"""Returns the values of all arguments.
@@ -86,9 +114,14 @@ class Parser(ArgumentParser):
                     f"--{name} is {settings[name]}, but a whole number of at least {least} is "
                     "needed"
                 )
-        for name, is_folder in self._outputs.items():
+        for name, values in self._choices.items():
+            if settings[name] not in values:
+                near = hint(str(settings[name]), map(str, values))
+                known = ", ".join(map(str, values))
+                raise UsageError(f"--{name} is {settings[name]}, but it is one of {known}{near}")
+        for name, output in self._outputs.items():
             if settings[name] is not None:
-                check_writable(settings[name], is_folder, f"--{name}")
+                check_writable(settings[name], output.is_folder, f"--{name}", output.suffix)
 
 
 def parser_of(command: str, description: str) -> Parser:
@@ -99,6 +132,7 @@ def parser_of(command: str, description: str) -> Parser:
         type=str,
         help="A run folder, of which the highest version that has ended counts, or a checkpoint.",
     )
+    parser.offers["run"] = runs_like
     parser.add_argument(
         "--trust",
         action="store_true",

@@ -2,28 +2,20 @@ r"""`qahm classify`: the classes of test rows, or of the rows of a file."""
 
 from __future__ import annotations
 
-__all__ = ["run"]
+__all__ = ["parser", "run"]
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
-from tqdm import tqdm
-
-from qahm_torch.cli.arguments import Trained, load_machine, parser_of
-from qahm_torch.cli.file_rows import class_names, rows_of_file
+from qahm_torch.cli.arguments import Parser, load_machine, parser_of
+from qahm_torch.cli.mistakes import UsageError
 from qahm_torch.cli.outputs import check_writable
-from qahm_torch.evaluation import write_csv
-from qahm_torch.nn.support import check_values
 
-_ROWS = 100  # at a time
 RULES = ("classify", "read_out")
+_TABLES = (".csv", ".npz", ".parquet")
 
 
-def run(arguments: list[str]) -> None:
-    r"""Writes the classes as CSV, and tells the accuracy where they are known."""
+def parser() -> Parser:
+    r"""Returns the parser of the command."""
     parser = parser_of(
         "classify",
         "Writes the most probable class of each test row, or of each row of a file, and its "
@@ -37,82 +29,39 @@ def run(arguments: list[str]) -> None:
         "the training file; for other data, the features in their order, as the data module has "
         "them, and perhaps a column named label.",
     )
-    parser.add_argument(
-        "--rule",
-        type=str,
-        default="classify",
-        help="'classify' weighs what recognition proposes by the model, 'read_out' takes it at "
-        "its word.",
+    parser.add_choice(
+        "rule",
+        RULES,
+        "classify",
+        "'classify' weighs what recognition proposes by the model, 'read_out' takes it at its "
+        "word.",
     )
-    parser.add_argument(
-        "--num_particles", type=int, default=100, help="Importance samples per row."
-    )
-    parser.add_argument(
-        "--output", type=str | None, default=None, help="The CSV; RUN/classes.csv if not set."
-    )
-    settings = parser.parse_args(arguments)
-    if settings.rule not in RULES:
-        parser.error(f"--rule is {settings.rule}, but it is one of {', '.join(RULES)}")
-    if settings.num_particles < 1:
-        parser.error(f"--num_particles is {settings.num_particles}, but at least 1 is needed")
-    if settings.output is not None:
-        check_writable(settings.output, name="--output", suffix=".csv")
+    parser.add_count("num_particles", 100, 1, "Importance samples per row.")
+    parser.add_output("output", "The CSV; RUN/classes.csv if not set.", suffix=".csv")
+    return parser
+
+
+def run(arguments: list[str]) -> None:
+    r"""Writes the classes as CSV, and tells the accuracy where they are known."""
+    settings = parser().parse_args(arguments)
+    if settings.input is not None:
+        _check_table(Path(settings.input))
     trained = load_machine(settings)
     output = Path(settings.output or trained.folder / "classes.csv")
     check_writable(output, suffix=".csv")
-    if not trained.data.num_classes:
-        raise ValueError(f"{type(trained.data).__name__} has no classes to tell apart")
-    trained.data.prepare_data()
-    trained.data.setup("test")
-    rows = _test_rows(trained) if settings.input is None else _rows_of(trained, settings.input)
-    probs = _probabilities(trained, rows, settings.rule, settings.num_particles)
-    known = _known_classes(rows[:, trained.data.num_features :])
-    _write(output, probs, known, class_names(trained.data))
-    if bool((known >= 0).any()):
-        print(_told(probs.argmax(-1), known))
+
+    from qahm_torch.cli.classifying import classified
+
+    accuracy = classified(trained, settings, output)
+    if accuracy is not None:
+        print(accuracy)
     print(output)
 
 
-def _rows_of(trained: Trained, path: str) -> Tensor:
-    rows = rows_of_file(trained.data, path)
-    check_values(path, rows, trained.machine.generator.output.supports)
-    return rows
-
-
-def _test_rows(trained: Trained) -> Tensor:
-    batches = list(trained.data.test_dataloader())
-    if not batches:
-        raise ValueError(f"{type(trained.data).__name__} has no test rows: name a file by --input")
-    return torch.cat(batches)
-
-
-def _probabilities(trained: Trained, rows: Tensor, rule: str, num_particles: int) -> Tensor:
-    r"""Returns the probabilities of the classes, of shape (R, num_classes)."""
-    machine, num_features = trained.machine, trained.data.num_features
-    unknown = rows.clone()
-    unknown[:, num_features:] = torch.nan
-    parts = []
-    for part in tqdm(unknown.split(_ROWS), "classifying", disable=None, leave=False):
-        parts.append(getattr(machine, rule)(part, num_particles))
-    return torch.cat(parts)
-
-
-def _known_classes(units: Tensor) -> Tensor:
-    r"""Returns the classes of rows of class units; -1 where they are not known."""
-    return units.nan_to_num(nan=-1.0).argmax(-1).where(~units.isnan().any(-1), -1)
-
-
-def _write(path: Path, probs: Tensor, known: Tensor, names: Sequence[str]) -> None:
-    lines: list[list[object]] = [["row", "class", "probability", "known_class"]]
-    guesses = probs.argmax(-1).tolist()
-    for k, (guess, is_class) in enumerate(zip(guesses, known.tolist(), strict=True), 1):
-        true = names[is_class] if is_class >= 0 else ""
-        lines.append([k, names[guess], f"{float(probs[k - 1, guess]):.6f}", true])
-    write_csv(path, lines)
-
-
-def _told(guesses: Tensor, known: Tensor) -> str:
-    right = (guesses == known)[known >= 0].double()
-    accuracy, num = float(right.mean()), len(right)
-    stderr = math.sqrt(accuracy * (1 - accuracy) / num)
-    return f"accuracy {100 * accuracy:.1f} % ± {100 * stderr:.1f} % of {num} rows"
+def _check_table(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"--input is {path}, but that is a folder, and rows are in a file")
+    if path.suffix not in _TABLES:
+        raise UsageError(f"--input is {path}, but it ends in {' or '.join(_TABLES)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"--input is {path}, but there is no such file")

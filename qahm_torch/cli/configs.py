@@ -2,8 +2,17 @@ r"""The configurations that come with the package, by their names."""
 
 from __future__ import annotations
 
-__all__ = ["asks_help", "configs_of", "find_config", "read_config", "with_paths"]
+__all__ = [
+    "asks_help",
+    "configs_of",
+    "find_config",
+    "models_like",
+    "read_config",
+    "systems_like",
+    "with_paths",
+]
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,12 +44,32 @@ def find_config(name: str) -> Path:
         return path
     if path.name == name and shipped.is_file():
         return shipped
-    names = sorted(file.stem for file in folder.glob("*.yaml"))
+    names = _names()
     meant = hint(name, names)
     raise FileNotFoundError(
         f"config is {name}, but there is no such file{meant or ';'} the package has "
         f"{', '.join(names)}"
     )
+
+
+def models_like(begun: str) -> Iterator[str]:
+    r"""Yields the configurations that train a model, of the package by name and of files here.
+
+    Example:
+        >>> "digits" in models_like("di"), "seeds" in models_like("se")
+        (True, False)
+    """
+    yield from _configs_with("model")
+
+
+def systems_like(begun: str) -> Iterator[str]:
+    r"""Yields the configurations of a system, of the package by name and of files here.
+
+    Example:
+        >>> "digits" in systems_like("di"), "seeds" in systems_like("se")
+        (False, True)
+    """
+    yield from _configs_with("system")
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -127,6 +156,28 @@ def _told(error: yaml.YAMLError) -> str:
     if mark is None or problem is None:
         return " ".join(str(error).split())
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+def _configs_with(part: str) -> Iterator[str]:
+    # Parsed they would take a second.
+    begins = re.compile(rf"^{part}\s*:", re.MULTILINE)
+    for file in sorted(_folder().glob("*.yaml")):
+        if begins.search(_text(file)):
+            yield file.stem
+    for file in sorted(Path().glob("*.yaml")):
+        if begins.search(_text(file)):
+            yield file.name
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _names() -> list[str]:
+    return sorted(file.stem for file in _folder().glob("*.yaml"))
 
 
 def _folder() -> Path:

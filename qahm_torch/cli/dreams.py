@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from qahm_torch.cli.arguments import Trained, TrainedPrior
+from qahm_torch.cli.mistakes import UsageError
 from qahm_torch.nn import class_dreams
 from qahm_torch.priors import BoltzmannPrior
 from qahm_torch.samplers import AnnealedSampler
@@ -33,14 +34,14 @@ def draw(
     r"""Returns dreams whose prior is annealed, so that they are independent.
 
     Raises:
-        ValueError: If there is a label, and the model has no such class.
+        UsageError: If there is a label, and the model has no such class.
     """
+    if label is not None:
+        _check_class(trained, label)
     prior = trained.prior if isinstance(trained, TrainedPrior) else trained.machine.prior
     if isinstance(prior, BoltzmannPrior):
         prior.sampler = AnnealedSampler(num_temperatures)
     if isinstance(trained, TrainedPrior):
-        if label is not None:
-            raise ValueError(f"--class is {label}, but a prior alone has no class units")
         visible = prior.to_visible(prior.sample(num))
         return Dreams(visible, visible[:, : trained.data.num_features])
     machine = trained.machine
@@ -49,3 +50,13 @@ def draw(
     else:
         dream = class_dreams(machine, torch.full((num,), label))
     return Dreams(dream[-1], machine.generator.mean(dream[-2])[:, : machine.num_pixels])
+
+
+def _check_class(trained: Trained | TrainedPrior, label: int) -> None:
+    if isinstance(trained, TrainedPrior):
+        raise UsageError(f"--class is {label}, but a prior alone has no class units")
+    num_classes = trained.machine.num_classes
+    if num_classes == 0:
+        raise UsageError(f"--class is {label}, but the machine has no class units")
+    if label >= num_classes:
+        raise UsageError(f"--class is {label}, but the classes are 0 to {num_classes - 1}")

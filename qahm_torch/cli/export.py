@@ -2,16 +2,15 @@ r"""`qahm export`: a trained machine as a file of its own, with its card."""
 
 from __future__ import annotations
 
-__all__ = ["run"]
+__all__ = ["parser", "run"]
 
-from qahm_torch.cli.arguments import load_machine, parser_of
-from qahm_torch.cli.mistakes import UsageError
+from qahm_torch.cli.arguments import Parser, load_machine, parser_of
 
 _BITS = (8, 16, 32)
 
 
-def run(arguments: list[str]) -> None:
-    r"""Writes the file and the card of a machine."""
+def parser() -> Parser:
+    r"""Returns the parser of the command."""
     parser = parser_of(
         "export",
         "Writes a trained machine as NAME.pt, which HelmholtzMachine.load takes, and its card as "
@@ -26,16 +25,17 @@ def run(arguments: list[str]) -> None:
         default=None,
         help="The report of `qahm evaluate`; RUN/evaluation.json if not set.",
     )
-    parser.add_argument(
-        "--bits", type=int, default=16, help="The bits of a weight of the networks: 8, 16 or 32."
-    )
+    parser.add_choice("bits", _BITS, 16, "The bits of a weight of the networks.")
     parser.add_count("num_chains", 256, 1, "The samples of the prior that go along.")
     parser.add_count("num_temperatures", 1000, 2, "Temperatures of annealing the prior.")
     parser.add_count("num_test", 500, 2, "The test data on which rounding is measured.")
     parser.add_output("output", "The folder; the current one if not set.", is_folder=True)
-    settings = parser.parse_args(arguments)
-    if settings.bits not in _BITS:
-        raise UsageError(f"--bits is {settings.bits}, but a weight has 8, 16 or 32")
+    return parser
+
+
+def run(arguments: list[str]) -> None:
+    r"""Writes the file and the card of a machine."""
+    settings = parser().parse_args(arguments)
     trained = load_machine(settings)
 
     from qahm_torch.cli.card import export

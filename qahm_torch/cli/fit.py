@@ -20,6 +20,8 @@ from qahm_torch.cli.display import by_default, size_of, without_noise
 from qahm_torch.cli.fit_summary import FitSummary
 from qahm_torch.cli.leftovers import Leftovers
 from qahm_torch.cli.mistakes import UsageError, reading, told
+from qahm_torch.cli.processes_asked import check_processes
+from qahm_torch.cli.run_folders import RUNS
 from qahm_torch.training import (
     CheckpointOnException,
     HyperParameters,
@@ -41,7 +43,6 @@ from qahm_torch.training.processes import run_folder
 from qahm_torch.training.resuming import GoOn, own_run
 from qahm_torch.trust import local_path
 
-RUNS = "runs"
 # What Lightning understands by itself.
 CHECKPOINT_WORDS = ("last", "best", "hpc", "registry")
 
@@ -125,6 +126,7 @@ class QahmCLI(LightningCLI):
             if num_threads < 1:
                 raise UsageError(f"num_threads is {num_threads}, but at least 1 is needed")
             torch.set_num_threads(num_threads)
+        check_processes(self._get(self.config, "trainer"))
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint is not None and checkpoint not in CHECKPOINT_WORDS:
             _check_is_file(Path(checkpoint))

@@ -2,21 +2,21 @@ r"""`qahm generate`: dreams of a trained model as a picture or as a table, and a
 
 from __future__ import annotations
 
-__all__ = ["run"]
+__all__ = ["parser", "run"]
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qahm_torch.cli.arguments import load_model, parser_of
-from qahm_torch.cli.outputs import check_writable
+from qahm_torch.cli.arguments import Parser, load_model, parser_of
+from qahm_torch.cli.outputs import PICTURES, check_writable
 
 if TYPE_CHECKING:
     from qahm_torch.cli.dreams import Dreams
     from qahm_torch.data import TensorDataModule
 
 
-def run(arguments: list[str]) -> None:
-    r"""Draws dreams and writes them."""
+def parser() -> Parser:
+    r"""Returns the parser of the command."""
     parser = parser_of("generate", "Draws dreams of a trained model.")
     parser.add_count("num", 100, 1, "The number of dreams.")
     parser.add_argument(
@@ -31,12 +31,18 @@ def run(arguments: list[str]) -> None:
         "output",
         "The picture, .png, .pdf or .svg, RUN/dreams.png by default; of a table the rows, .csv, "
         "RUN/dreams.csv by default.",
+        suffix=(*PICTURES, ".csv"),
     )
     parser.add_output(
         "tensor",
         "Where to save the visible states too, of shape (num, num_visible), by torch.save.",
     )
-    settings = parser.parse_args(arguments)
+    return parser
+
+
+def run(arguments: list[str]) -> None:
+    r"""Draws dreams and writes them."""
+    settings = parser().parse_args(arguments)
     trained = load_model(settings)
 
     import torch
@@ -60,14 +66,13 @@ def run(arguments: list[str]) -> None:
 def _checked_output(data: TensorDataModule, output: str | None, folder: Path) -> Path:
     r"""Returns where dreams of such data are written, and that can be done."""
     from qahm_torch.data import MixedTable
-    from qahm_torch.evaluation.figures import FORMATS
 
     if isinstance(data, MixedTable):
         path = Path(output or folder / "dreams.csv")
         check_writable(path, name="the output of a table", suffix=".csv")
         return path
     path = Path(output or folder / "dreams.png")
-    check_writable(path, suffix=FORMATS)
+    check_writable(path, suffix=PICTURES)
     return path
 
 

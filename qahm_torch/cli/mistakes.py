@@ -37,6 +37,7 @@ _NO_SUBCLASS = re.compile(r"Import path does not correspond to a subclass of (\w
 _NO_PATH = re.compile(r"Expected a dot import path string: (.+)")
 _EXPECTED = re.compile(r"^\W*Expected an? (<class '\w+'>)")
 _VALUE = re.compile(r"(?:Given value: |\. Got value: )(.*)")
+_FLAG = re.compile(r"argument (?:-\w/)?(\S+): ignored explicit argument '(.*)'")
 _ROOMS = ("qahm_torch.training", "qahm_torch.data", "qahm_torch")
 _NOISE = ("Given value", "Expected a <class 'NoneType'>", "Does not val", "Subtypes", "Errors:")
 
@@ -104,6 +105,9 @@ def told(text: str, options: Iterable[str] = ()) -> str:
         >>> told("unrecognized arguments: --confg digits", ["--config"])
         'there is no option --confg; did you mean --config?'
     """
+    flag = _FLAG.match(text)
+    if flag:
+        return f"{flag[1]} is {flag[2]}, but it is an option without a value"
     unknown = re.match(r"unrecognized arguments: (\S+)", text)
     if unknown:
         return _told_unknown(unknown[1], options)

@@ -2,7 +2,7 @@ r"""Whether a file can be written, before the hours that it takes to have someth
 
 from __future__ import annotations
 
-__all__ = ["check_writable"]
+__all__ = ["PICTURES", "check_writable"]
 
 import os
 import tempfile
@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qahm_torch.cli.mistakes import UsageError
+
+# What a picture ends in; that of figures themselves would have to be imported, for seconds.
+PICTURES = (".png", ".pdf", ".svg")
 
 
 def check_writable(

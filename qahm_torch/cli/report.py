@@ -2,17 +2,18 @@ r"""`qahm report`: the figures of a trained model."""
 
 from __future__ import annotations
 
-__all__ = ["run"]
+__all__ = ["parser", "run"]
 
 from pathlib import Path
-from typing import Literal
 
-from qahm_torch.cli.arguments import load_model, parser_of
-from qahm_torch.cli.outputs import check_writable
+from qahm_torch.cli.arguments import Parser, load_model, parser_of
+from qahm_torch.cli.outputs import PICTURES, check_writable
+
+_FORMATS = tuple(ending.removeprefix(".") for ending in PICTURES)
 
 
-def run(arguments: list[str]) -> None:
-    r"""Draws the figures and writes them."""
+def parser() -> Parser:
+    r"""Returns the parser of the command."""
     parser = parser_of(
         "report",
         "Draws generated images above their nearest training images, reconstructions of test "
@@ -23,10 +24,13 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_count("num_temperatures", 500, 2, "Temperatures of annealing the prior.")
     parser.add_output("output", "The folder; RUN/figures if not set.", is_folder=True)
-    parser.add_argument(
-        "--format", type=Literal["png", "pdf", "svg"], default="png", help="That of the figures."
-    )
-    settings = parser.parse_args(arguments)
+    parser.add_choice("format", _FORMATS, "png", "That of the figures.")
+    return parser
+
+
+def run(arguments: list[str]) -> None:
+    r"""Draws the figures and writes them."""
+    settings = parser().parse_args(arguments)
     trained = load_model(settings)
     folder = Path(settings.output or trained.folder / "figures")
     check_writable(folder, is_folder=True)

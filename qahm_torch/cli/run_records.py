@@ -6,11 +6,11 @@ __all__ = ["REPORT", "RunRecord", "find_runs", "read_json", "run_folder_of"]
 
 import csv
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qahm_torch.cli.run_folders import is_run, run_folders
 from qahm_torch.nn.newest import STATUS_FILE, newest_checkpoint, run_of, version_of
 from qahm_torch.trust import local_path
 
@@ -52,7 +52,7 @@ def find_runs(folder: Path) -> list[RunRecord]:
         raise FileNotFoundError(
             f"{folder} is no folder; `qahm fit` makes the folder runs where it is started"
         )
-    found = [_record(run) for run in _run_folders(folder)]
+    found = [_record(run) for run in run_folders(folder)]
     return sorted(found, key=lambda record: record.changed, reverse=True)
 
 
@@ -61,14 +61,16 @@ def run_folder_of(path: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: If there is no run.
-        ValueError: If the folder has runs of several names.
+        ValueError: If the folder has runs of several names, or the file is no checkpoint.
     """
     path = local_path(path)
     if path.is_file():
+        if path.suffix != ".ckpt":
+            raise ValueError(f"{path} is no run: name its folder, or a checkpoint (*.ckpt) in it")
         return run_of(path)
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist; `qahm runs` lists the runs that do")
-    return path if _is_run(path) else run_of(newest_checkpoint(path))
+    return path if is_run(path) else run_of(newest_checkpoint(path))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -86,21 +88,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise ValueError(f"{path} holds a {type(told).__name__}, but reports are objects")
     return told
-
-
-def _run_folders(folder: Path) -> Iterator[Path]:
-    # Of a run nothing below is another one; pictures can be many.
-    if _is_run(folder):
-        yield folder
-        return
-    for inner in sorted(folder.iterdir()):
-        if inner.is_dir() and not inner.is_symlink():
-            yield from _run_folders(inner)
-
-
-def _is_run(folder: Path) -> bool:
-    names = (STATUS_FILE, _METRICS, "checkpoints")
-    return any((folder / name).exists() for name in names)
 
 
 def _record(folder: Path) -> RunRecord:

@@ -2,30 +2,41 @@ r"""`qahm runs`: a table of the runs in a folder."""
 
 from __future__ import annotations
 
-__all__ = ["run"]
+__all__ = ["parser", "run"]
 
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser
-
+from qahm_torch.cli.arguments import Parser
 from qahm_torch.cli.columns import aligned, brief, duration
-from qahm_torch.cli.run_records import RunRecord, find_runs
+from qahm_torch.cli.run_folders import RUNS
+
+if TYPE_CHECKING:
+    from qahm_torch.cli.run_records import RunRecord
 
 _HEAD = ["run", "version", "status", "epochs", "nats", "accuracy", "QPU", "time", "changed"]
 
 
-def run(arguments: list[str]) -> None:
-    r"""Prints the runs of a folder, those that were changed last first."""
-    parser = ArgumentParser(
+def parser() -> Parser:
+    r"""Returns the parser of the command."""
+    parser = Parser(
         prog="qahm runs",
         description="Lists runs, those that were changed last first: whether they have ended "
         "(one that was killed says training), and what `qahm evaluate` has found.",
     )
-    parser.add_argument("folder", type=str, nargs="?", default="runs", help="The folder of runs.")
+    parser.add_argument("folder", type=str, nargs="?", default=RUNS, help="The folder of runs.")
     parser.add_argument("--json", action="store_true", help="Print JSON.")
-    settings = parser.parse_args(arguments)
+    return parser
+
+
+def run(arguments: list[str]) -> None:
+    r"""Prints the runs of a folder, those that were changed last first."""
+    settings = parser().parse_args(arguments)
+
+    from qahm_torch.cli.run_records import find_runs
+
     records = find_runs(Path(settings.folder))
     if settings.json:
         told = [{**r._asdict(), "report_is_old": r.report_is_old} for r in records]

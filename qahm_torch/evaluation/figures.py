@@ -126,9 +126,10 @@ def figure_pixels(figure: Figure) -> np.ndarray:
 
     with paper_style():
         canvas = FigureCanvasAgg(figure)
-        canvas.draw()
+        canvas.draw()  # type: ignore[no-untyped-call]
         # A copy, since the canvas keeps its own.
-        return np.array(canvas.buffer_rgba())[..., :3]
+        pixels = np.array(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        return pixels[..., :3]
 
 
 def blank_figure(

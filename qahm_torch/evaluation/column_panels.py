@@ -153,12 +153,13 @@ def _draw_bars(axes: Axes, column: ColumnPanel) -> None:
     num = len(column.categories)
     data, generated = (_shares(values, num) for values in (column.data, column.generated))
     shown: list[int] = sorted(data.argsort(descending=True)[:_MOST_BARS].tolist())
-    for values, offset, style in (
-        (data, -0.2, {"color": FAINT, "alpha": 0.5, "label": "training data"}),
-        (generated, 0.2, {"color": PALETTE[1], "label": "generated rows"}),
+    # Of one look with the histograms of numbers, whose data are in gray.
+    for values, offset, color, alpha, label in (
+        (data, -0.2, FAINT, 0.5, "training data"),
+        (generated, 0.2, PALETTE[1], 1.0, "generated rows"),
     ):
         places = [place + offset for place in range(len(shown))]
-        axes.bar(places, values[shown].tolist(), 0.4, **style)
+        axes.bar(places, values[shown].tolist(), 0.4, color=color, alpha=alpha, label=label)
     names = [_short(column.categories[k]) for k in shown]
     is_wide = sum(map(len, names)) > 24
     axes.set_xticks(

@@ -263,3 +263,10 @@ def test_correlations_are_over_rows_that_know_both():
     assert y[0] == pytest.approx(-x[0]) and y[1] == pytest.approx(x[1])
     with pytest.raises(ValueError, match="at least two columns"):
         correlation_scatter(rows, rows, [3])
+
+
+def test_a_grid_of_pictures_draws_none_of_a_table(tmp_path):
+    write_birds(tmp_path / "birds.csv")
+    grid = "{class_path: qahm_torch.training.SampleGrid, init_args: {num_images: 4}}"
+    run = fit_birds(tmp_path, "--trainer.callbacks+", grid)
+    assert not list(run.rglob("*.png"))

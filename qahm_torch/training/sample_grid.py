@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from qahm_torch.data import MixedTable
 from qahm_torch.evaluation import image_grid, save_figure
 from qahm_torch.training.boards import show_picture, takes_pictures
 from qahm_torch.training.machine_module import MachineModule
@@ -29,7 +30,7 @@ class SampleGrid(pl.Callback):
     first logger's folder, and shown as `dreams` and `reconstructed` on the boards of TensorBoard,
     W&B and MLflow, gray or in color. Dreams are the means of the pixels given the first hidden
     layer, and reconstructions those after a trip to the deepest layer and back. Where the data are
-    no images, or nothing is validated, nothing is reconstructed.
+    no images, or nothing is validated, nothing is reconstructed; of a table nothing is drawn.
 
     Arguments:
         num_images: The number of dreams, which stand in whole rows where the number has such near
@@ -79,6 +80,8 @@ class SampleGrid(pl.Callback):
         if not is_seen or not isinstance(pl_module, MachineModule):
             return
         data: pl.LightningDataModule | None = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, MixedTable):
+            return
         with torch.random.fork_rng():
             dreams = _dream_images(pl_module, self.num_images)
             pairs = self._reconstructed(pl_module, data)

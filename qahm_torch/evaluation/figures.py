@@ -17,7 +17,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qahm_torch.evaluation.files import atomic_write
 from qahm_torch.evaluation.style import DPI, FAINT, INK, PALETTE, paper_style
@@ -125,7 +125,7 @@ def figure_pixels(figure: Figure) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # only now, as it takes time
 
     with paper_style():
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
         # A copy, since the canvas keeps its own.
         return np.array(canvas.buffer_rgba())[..., :3]

@@ -84,7 +84,8 @@ class SampleGrid(pl.Callback):
         name = f"epoch={trainer.current_epoch:03d}-step={trainer.global_step}.png"
         _draw(trainer, "dreams", image_grid(_on_gray(dreams, data)), folder, name)
         if pairs is not None:
-            figure = data_and_reconstructed(*(_on_gray(rows, data) for rows in pairs))
+            above, below = (_on_gray(rows, data) for rows in pairs)
+            figure = data_and_reconstructed(above, below)
             _draw(trainer, "reconstructed", figure, folder, f"reconstructed/{name}")
 
     def _reconstructed(

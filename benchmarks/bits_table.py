@@ -48,8 +48,6 @@ def _row_of_bits(path: Path) -> str:
 
 
 def _configs_of(name: str) -> list[str]:
-    r"""Returns the configuration of a run, behind the one that it is added to, if it is so."""
-    wholes = [
-        whole for whole in ("mnist28_bits", "mnist28_causal") if name.startswith(f"{whole}_")
-    ]
-    return [*wholes, name]
+    r"""Returns the configuration of a run, behind those that it is added to, if it is so."""
+    known = ("mnist28_bits", "mnist28_bits_256", "mnist28_causal")
+    return [*(whole for whole in known if name.startswith(f"{whole}_")), name]

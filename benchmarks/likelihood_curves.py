@@ -5,6 +5,7 @@ python benchmarks/likelihood_curves.py
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def main() -> None:
     curves = {path.stem: _curve(path) for path in sorted(FOLDER.glob("mnist28*.json"))}
     figure = blank_figure(6.0, 3.6, "constrained")
     axes = figure.subplots()
-    for (name, (hours, nats)), style in zip(curves.items(), STYLES, strict=False):
+    styles = itertools.cycle(STYLES)
+    for (name, (hours, nats)), style in zip(curves.items(), styles, strict=False):
         axes.plot(hours, nats, style, marker="o", markersize=2.5, label=name)
     axes.set_xscale("log")
     axes.set_xlabel("hours of training on one core")

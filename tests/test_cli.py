@@ -61,8 +61,8 @@ def test_generate_draws_dreams_of_a_class(fitted, tmp_path, capsys):
         assert qahm("generate", str(fitted), "--class", str(label), *few) == 0
         dreams = torch.load(tensor, weights_only=True)
         assert dreams[:, 64:].argmax(-1).tolist() == [label] * 6
-    assert qahm("generate", str(fitted), "--class", "10", *few) == 1
-    assert "classes hold 10, but the classes are 0 to 9" in capsys.readouterr().err
+    assert qahm("generate", str(fitted), "--class", "10", *few) == 2
+    assert "--class is 10, but the classes are 0 to 9" in capsys.readouterr().err
 
 
 def test_evaluate_reports_numbers_as_json(fitted, tmp_path, capsys):

@@ -3,14 +3,17 @@ r"""The layer within PyTorch: each test is a row of docs/conventions.md."""
 import copy
 import pickle
 
+import networkx as nx
 import pytest
 import torch
+from models import p_value
 from torch import nn
 from torch.func import functional_call, grad, hessian, vmap
 from torch.nn.utils import parametrize
 
 from qahm_torch import (
     ExactSampler,
+    GibbsSampler,
     PathIntegralSampler,
     QuantumGibbsPrior,
     QuantumPriorLayer,
@@ -206,6 +209,31 @@ def test_export_of_the_free_energy(layer):
 
     exported = torch.export.export(FreeEnergy(), (SPINS,)).module()
     torch.testing.assert_close(exported(SPINS), layer.free_energy(SPINS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("graph", [5, nx.cycle_graph(6)], ids=["complete", "bipartite"])
+def test_export_of_samples(graph):
+    torch.manual_seed(0)
+    layer = QuantumPriorLayer(graph, sampler=GibbsSampler(num_sweeps=20))
+    nn.init.normal_(layer.h, std=0.5)
+    nn.init.normal_(layer.J, std=0.5)
+
+    class Decoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, scale):
+            return scale * self.layer.sample(4000)
+
+    exported = torch.export.export(Decoder(), (torch.ones(1),)).module()
+    spins = torch.cat([exported(torch.ones(1)) for _ in range(5)])
+    law = exact_log_probs(layer.ising()).exp().detach()
+    assert p_value(spins, law) > 1e-3
+    assert p_value(spins, law.flip(0)) < 1e-3
+    # Nothing that was traced is left in the layer.
+    assert p_value(layer.sample(20_000), law) > 1e-3
 
 
 def test_meta_device_is_refused():

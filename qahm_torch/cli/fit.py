@@ -4,8 +4,11 @@ from __future__ import annotations
 
 __all__ = ["QahmCLI", "run"]
 
+import contextlib
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +257,7 @@ def run(arguments: list[str]) -> None:
     # Saturated units have gradients too small for normal floats, with which a CPU is slow.
     torch.set_flush_denormal(True)
     keep_memory()
-    with parsing():
+    with parsing(), _told_threads():
         QahmCLI(
             pl.LightningModule,
             pl.LightningDataModule,
@@ -268,3 +271,21 @@ def run(arguments: list[str]) -> None:
             save_config_kwargs={"overwrite": True},
             args=arguments,
         )
+
+
+@contextlib.contextmanager
+def _told_threads() -> Iterator[None]:
+    r"""Tells in a line what a thread could not write, as that of TensorBoard on a full disk."""
+    before = threading.excepthook
+
+    def tell(failed: threading.ExceptHookArgs) -> None:
+        if issubclass(failed.exc_type, OSError):
+            print(f"a file beside the training: {failed.exc_value}", file=sys.stderr)
+        else:
+            before(failed)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before

@@ -128,15 +128,29 @@ class CouplingGraph:
     def _index(self) -> dict[Hashable, int]:
         return {label: i for i, label in enumerate(self.labels)}
 
-    @cached_property
+    @property
     def color_classes(self) -> list[Tensor]:
         r"""Sets of spins that do not interact within a set: they can be updated at once.
 
         Two sets for a bipartite graph, otherwise a greedy coloring (DSATUR on small graphs).
         """
+        # Tensors that torch.export makes stand for others, and are not to be kept.
+        return self._as_tensors() if torch.compiler.is_compiling() else self._color_classes
+
+    @cached_property
+    def _color_classes(self) -> list[Tensor]:
+        return self._as_tensors()
+
+    def _as_tensors(self) -> list[Tensor]:
+        return [torch.tensor(spins) for spins in self._colors]
+
+    @cached_property
+    def _colors(self) -> list[list[int]]:
         coloring = self._coloring()
-        colors = torch.tensor([coloring[i] for i in range(self.num_spins)], dtype=torch.int64)
-        return [(colors == c).nonzero().squeeze(-1) for c in range(int(colors.max()) + 1)]
+        colors: list[list[int]] = [[] for _ in range(max(coloring.values()) + 1)]
+        for spin in range(self.num_spins):
+            colors[coloring[spin]].append(spin)
+        return colors
 
     def to_networkx(self, labeled: bool = True) -> nx.Graph:
         r"""Returns the networkx graph on the labels, or on 0 to N - 1 if not `labeled`."""

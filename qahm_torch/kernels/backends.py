@@ -32,7 +32,7 @@ def compiled_form(name: str, device: torch.device, backend: str) -> ModuleType |
         name: The name of the module.
         device: Where the model is.
         backend: "numba" for the compiled form, "torch" for none, or "auto" for it on the CPU
-            wherever numba works.
+            wherever numba works, and unless torch traces what is done, as `torch.export` does.
 
     Raises:
         ValueError: If the backend is none of these, or it is "numba" and the model is not on the
@@ -41,7 +41,8 @@ def compiled_form(name: str, device: torch.device, backend: str) -> ModuleType |
     """
     check_backend(backend, NUMBA_BACKENDS)
     on_cpu = device.type == "cpu"
-    if backend == "torch" or (backend == "auto" and not on_cpu):
+    is_traced = torch.compiler.is_compiling()
+    if backend == "torch" or (backend == "auto" and (is_traced or not on_cpu)):
         return None
     if not on_cpu:
         raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Blocks", "arrange", "logistic_noise", "random_spins", "sweep_"]
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -44,7 +45,7 @@ def arrange(ising: Ising) -> Blocks:
     r"""Returns the model in the order in which a sweep visits its spins."""
     classes = ising.graph.color_classes
     order = torch.cat(classes).to(ising.h.device)
-    stops = torch.tensor([len(c) for c in classes]).cumsum(0).tolist()
+    stops = list(itertools.accumulate(map(len, classes)))
     bounds = tuple(zip([0, *stops[:-1]], stops, strict=True))
     dtype = torch.promote_types(ising.h.dtype, torch.float32)
     h = ising.h.detach().to(dtype)[order].unsqueeze(-1)

@@ -83,8 +83,7 @@ def _structure(body: bytes, randomness: random.Random) -> bytes:
 
 def _places(content: Any) -> Any:
     r"""Yields (container, key) of all there is in a JSON value."""
-    keys = content if isinstance(content, dict) else range(len(content))
-    for key in list(keys) if isinstance(content, (dict, list)) else ():
-        yield content, key
-        if isinstance(content[key], (dict, list)):
+    if isinstance(content, (dict, list)):
+        for key in list(content) if isinstance(content, dict) else range(len(content)):
+            yield content, key
             yield from _places(content[key])

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from fault_answers import STEPS, fuzzed, fuzzed_opening
 from fault_cases import CASES
-from fault_runs import TOKEN, Case, observe
+from fault_runs import READS, TOKEN, Case, Observation, observe
 from malice import executions
 from token_search import search_everything
 
@@ -62,6 +62,12 @@ def fuzzed_case(seed: int) -> Case:
     return fuzzed(STEPS[step], seed) if step < len(STEPS) else fuzzed_opening(seed)
 
 
+def _second_bills(case: Case, seen: Observation) -> int:
+    # A solver that is told to take few reads at a time is rightly asked in several problems.
+    is_split = case.opening and seen.reads_billed <= READS
+    return 0 if is_split else max(0, seen.billed - max(1, case.billed))
+
+
 def outcome_of(case: Case) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         seen = observe(case, Path(folder))
@@ -75,7 +81,7 @@ def outcome_of(case: Case) -> dict[str, Any]:
         "seconds": round(seen.seconds, 3),
         "is_late": seen.seconds > case.policy.timeout + SLACK,
         "billed": seen.billed,
-        "second_bills": max(0, seen.billed - max(1, case.billed)),
+        "second_bills": _second_bills(case, seen),
         "wrong_samples": seen.num_wrong + seen.num_wrong_archived,
         "lost_jobs": len(seen.unpaid),
         "foreign_exceptions": 0 if is_ours else 1,

@@ -109,6 +109,7 @@ class Observation(NamedTuple):
     error: BaseException | None
     seconds: float
     billed: int
+    reads_billed: int
     num_wrong: int  # of the samples that were accepted, those that the QPU did not draw
     cost: float  # the seconds of QPU time of the jobs that the service admits to
     booked: float  # the seconds of the account, after the call
@@ -162,6 +163,7 @@ def observe(case: Case, folder: Path) -> Observation:
             error,
             seconds,
             service.billed_jobs(),
+            sum(problem.num_reads for problem in service.problems.values() if problem.billed),
             # A model that was placed has no qubits in its name; the archive knows them.
             0 if samples is None or case.opening else _num_wrong(samples, ising, service),
             sum(_cost(service, problem) for problem in admitted),

@@ -33,6 +33,7 @@ from autoencoders import steps
 
 import qahm_torch as qt
 from qahm_torch.cli.fit import QahmCLI
+from qahm_torch.data import one_hot_spins
 from qahm_torch.evaluation import write_json
 from qahm_torch.training import keep_memory
 
@@ -138,7 +139,8 @@ def step_of(graph: qt.CouplingGraph, batch_size: int) -> Callable[[], None]:
         qt.QuantumPriorLayer(graph, num_samples=1024, sampler=qt.GibbsSampler(num_sweeps=2)),
     )
     optimizer = torch.optim.Adam(machine.parameters(), lr=1e-3, fused=True)
-    batch = 2 * torch.rand(batch_size, 266) - 1
+    labels = one_hot_spins(torch.randint(10, (batch_size,)), 10)
+    batch = torch.cat([2 * torch.rand(batch_size, 256) - 1, labels], -1)
 
     def step() -> None:
         negative = machine.prior.draw()

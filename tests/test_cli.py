@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
 from small_runs import CONFIGS, fit, qahm, same_weights, small_config, weights_of, write_config
 
 import qahm_torch
-from qahm_torch.training import find_checkpoint, load_run, read_checkpoint
+from qahm_torch.cli.fit import QahmCLI
+from qahm_torch.data import OptDigits
+from qahm_torch.training import MachineModule, find_checkpoint, load_run, read_checkpoint
 
 PNG = b"\x89PNG"
 
@@ -412,3 +415,19 @@ def test_module_and_script_are_one_command():
     script = Path(sys.executable).with_name("qahm")
     if script.exists():
         assert subprocess.run([script, "dance"], capture_output=True).returncode == 2
+
+
+# Lightning on a newer jsonargparse than it was written for
+@pytest.mark.filterwarnings("ignore")
+def test_the_parts_of_a_configuration_are_built_without_a_command():
+    cli = QahmCLI(
+        pl.LightningModule,
+        pl.LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        save_config_callback=None,
+        args=["--config", str(CONFIGS / "digits.yaml")],
+        run=False,
+    )
+    assert isinstance(cli.model, MachineModule) and isinstance(cli.datamodule, OptDigits)

@@ -109,7 +109,9 @@ class QahmCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         with reading(parser):
             self.config = parser.parse_args(with_paths(args))
-        command = self.config.subcommand
+        command = self.config.get("subcommand")
+        if command is None:  # for somebody who builds the parts, and runs none of them
+            return
         path = self.config[command].get("ckpt_path")
         if path is None and command != "fit":
             raise UsageError(

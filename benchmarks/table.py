@@ -201,7 +201,8 @@ SHOWN = (
 def _speed() -> list[str]:
     report = _read("speed")
     first, best = report["first_call_seconds"], report["effective_samples"]
-    peers = list(report["cases"][SHOWN[0]]["times_faster_than"])
+    shown = [report["cases"][name]["times_faster_than"] for name in SHOWN]
+    peers = list(dict.fromkeys(peer for ratios in shown for peer in ratios))
     table = [
         "Speed of `GibbsSampler`: nanoseconds per update of one spin in one chain, and how many",
         "times as long others take in the same process on the same models; medians of whole",

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["QahmCLI", "run"]
 
 import contextlib
+import errno
 import sys
 import threading
 import warnings
@@ -46,6 +47,7 @@ from qahm_torch.training.processes import run_folder
 from qahm_torch.training.resuming import GoOn, own_run
 from qahm_torch.trust import local_path
 
+DISK_IS_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 # What Lightning understands by itself.
 CHECKPOINT_WORDS = ("last", "best", "hpc", "registry")
 
@@ -281,8 +283,9 @@ def _told_threads() -> Iterator[None]:
     before = threading.excepthook
 
     def tell(failed: threading.ExceptHookArgs) -> None:
-        if issubclass(failed.exc_type, OSError):
-            print(f"a file beside the training: {failed.exc_value}", file=sys.stderr)
+        if isinstance(failed.exc_value, OSError) and failed.exc_value.errno in DISK_IS_FULL:
+            told = f"a file beside the training could not be written: {failed.exc_value}"
+            print(told, file=sys.stderr)
         else:
             before(failed)
 

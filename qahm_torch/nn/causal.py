@@ -14,7 +14,7 @@ from torch.nn.functional import conv2d, linear
 from qahm_torch.nn.units import check_positive
 
 # Without gradients, so many images at once: their channels fit into the cache of a core, which is
-# several times as fast.
+# faster where the memory of a call is not kept for the next (see `training.keep_memory`).
 IMAGES_PER_CHUNK = 16
 
 

@@ -13,6 +13,7 @@ from small_runs import CONFIGS, ENVIRONMENT, fit, qahm, small_config, write_conf
 
 from qahm_torch.cli.commands import COMMANDS
 from qahm_torch.cli.outputs import PICTURES, check_writable
+from qahm_torch.cli.precision_here import precision_here
 from qahm_torch.cli.processes_asked import check_processes
 from qahm_torch.evaluation.figures import FORMATS
 from qahm_torch.training import find_checkpoint
@@ -270,6 +271,33 @@ def test_as_many_processes_as_processors_are_not_refused(monkeypatch):
     check_processes({"devices": "99", "accelerator": "gpu"})  # Lightning looks
     check_processes({"devices": "auto", "accelerator": "cpu"})
     check_processes({})
+
+
+@pytest.mark.parametrize(
+    ("asked", "accelerator", "imitated", "taken"),
+    [
+        ("bf16-mixed", "cpu", True, "32-true"),
+        ("bf16-true", "cpu", True, "32-true"),
+        ("bf16-mixed", "cpu", False, "bf16-mixed"),
+        ("bf16-mixed", "gpu", True, "bf16-mixed"),
+        ("64-true", "cpu", True, "64-true"),
+        (None, "cpu", True, None),
+    ],
+)
+def test_bfloat16_is_not_taken_where_it_is_imitated(
+    monkeypatch, asked, accelerator, imitated, taken
+):
+    monkeypatch.setattr("qahm_torch.cli.precision_here.has_bfloat16", lambda: not imitated)
+    assert precision_here({"precision": asked, "accelerator": accelerator}) == taken
+
+
+def test_a_training_tells_that_bfloat16_is_imitated(places, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("qahm_torch.cli.precision_here.has_bfloat16", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    assert qahm("fit", *with_places(FIT[1:], places), "--trainer.precision", "bf16-mixed") == 0
+    assert "trainer.precision is bf16-mixed, which this processor" in capsys.readouterr().err
+    (config,) = tmp_path.rglob("config.yaml")
+    assert "precision: 32-true" in config.read_text()
 
 
 def test_options_of_the_help_change_the_model(places, tmp_path, capsys, monkeypatch):

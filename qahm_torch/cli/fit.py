@@ -18,12 +18,14 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, _InstantiatorFn
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from qahm_torch.cli.configs import with_paths
 from qahm_torch.cli.display import by_default, size_of, without_noise
 from qahm_torch.cli.fit_summary import FitSummary
 from qahm_torch.cli.leftovers import Leftovers
 from qahm_torch.cli.mistakes import UsageError, reading, told
+from qahm_torch.cli.precision_here import precision_here
 from qahm_torch.cli.processes_asked import check_processes
 from qahm_torch.cli.run_folders import RUNS
 from qahm_torch.training import (
@@ -134,9 +136,20 @@ class QahmCLI(LightningCLI):
                 raise UsageError(f"num_threads is {num_threads}, but at least 1 is needed")
             torch.set_num_threads(num_threads)
         check_processes(self._get(self.config, "trainer"))
+        self._take_precision(self._get(self.config, "trainer"))
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint is not None and checkpoint not in CHECKPOINT_WORDS:
             _check_is_file(Path(checkpoint))
+
+    def _take_precision(self, trainer: Any) -> None:
+        asked, taken = trainer.get("precision"), precision_here(trainer)
+        if taken != asked:
+            trainer["precision"] = taken
+            rank_zero_only(print)(
+                f"trainer.precision is {asked}, which this processor imitates slowly: taken is "
+                f"{taken}",
+                file=sys.stderr,
+            )
 
     def instantiate_classes(self) -> None:
         try:

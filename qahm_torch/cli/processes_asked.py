@@ -2,7 +2,7 @@ r"""Whether this machine has the processors that a training asks for."""
 
 from __future__ import annotations
 
-__all__ = ["check_processes"]
+__all__ = ["check_processes", "is_on_processors"]
 
 import os
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def check_processes(trainer: Mapping[str, Any]) -> None:
         qahm_torch.cli.mistakes.UsageError: trainer.devices is 1000000, a process each, but ...
     """
     devices = str(trainer.get("devices", "auto"))
-    if devices == "auto" or not _is_on_processors(trainer.get("accelerator", "auto")):
+    if devices == "auto" or not is_on_processors(trainer.get("accelerator", "auto")):
         return
     if not devices.isdecimal() or int(devices) < 1:
         raise UsageError(
@@ -46,7 +46,8 @@ def check_processes(trainer: Mapping[str, Any]) -> None:
         )
 
 
-def _is_on_processors(accelerator: Any) -> bool:
+def is_on_processors(accelerator: Any) -> bool:
+    r"""Returns whether a trainer's accelerator is, or as auto becomes, the processor."""
     if accelerator == "auto":
         # As Lightning chooses.
         others = [name for name in AcceleratorRegistry if name != "cpu"]

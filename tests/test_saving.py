@@ -22,7 +22,8 @@ MACHINES = sorted(
     path.stem
     for path in CONFIGS.glob("*.yaml")
     if config_of(path).get("model", {}).get("class_path") == "qahm_torch.training.MachineModule"
-    and path.stem != "table"  # whose units are those of a file (see test_table_data.py)
+    # whose units are those of files (see test_table_data.py and test_image_machine.py)
+    and path.stem not in ("table", "images")
 )
 
 

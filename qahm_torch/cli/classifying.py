@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from qahm_torch.cli.arguments import Trained
-from qahm_torch.cli.file_rows import class_names, rows_of_file
+from qahm_torch.cli.file_rows import rows_of_file
 from qahm_torch.evaluation import write_csv
 from qahm_torch.nn.support import check_values
 
@@ -36,7 +36,7 @@ def classified(trained: Trained, settings: Any, output: Path) -> str | None:
     rows = _test_rows(trained) if settings.input is None else _rows_of(trained, settings.input)
     probs = _probabilities(trained, rows, settings.rule, settings.num_particles)
     known = _known_classes(rows[:, trained.data.num_features :])
-    _write(output, probs, known, class_names(trained.data))
+    _write(output, probs, known, trained.data.class_names)
     return _told(probs.argmax(-1), known) if bool((known >= 0).any()) else None
 
 

@@ -66,7 +66,8 @@ def _generated(trained: Trained | TrainedPrior, num: int, num_temperatures: int)
         classes = data.train[nearest.index, num_pixels:]
         known = (~classes.isnan().any(-1)).tolist()
         found = classes.argmax(-1).tolist()
-        labels = [label if is_known else "?" for label, is_known in zip(found, known, strict=True)]
+        names = [data.class_names[k] for k in found]
+        labels = [name if is_known else "?" for name, is_known in zip(names, known, strict=True)]
     return generated_and_nearest(
         as_pictures(pixels, data),
         as_pictures(train[nearest.index], data),

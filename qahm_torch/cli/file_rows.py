@@ -2,7 +2,7 @@ r"""Rows of a file, as the data set that a machine was trained on would have the
 
 from __future__ import annotations
 
-__all__ = ["class_named", "class_names", "rows_of_file"]
+__all__ = ["class_named", "rows_of_file"]
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,34 +13,26 @@ from torch import Tensor
 
 from qahm_torch.cli.mistakes import UsageError
 from qahm_torch.data import TableData, TensorDataModule
-from qahm_torch.data.table_cells import plain
-from qahm_torch.data.table_file import Cell, read_table
+from qahm_torch.data.table_file import Cell, plain, read_table
 
 LABEL = "label"
 
 
-def class_names(data: TensorDataModule) -> list[str]:
-    r"""Returns what the classes of a data set are called: as its table has them, or numbers."""
-    if isinstance(data, TableData):
-        return [str(plain(name)) for name in data.categories[data.columns[-1].name]]
-    return [str(k) for k in range(data.num_classes)]
-
-
 def class_named(data: TensorDataModule, text: str) -> int:
-    r"""Returns the number of a class, from 0, by its name in a table or by the number itself.
+    r"""Returns the number of a class, from 0, by its name or by the number itself.
 
     Where classes are called by numbers, the number is the name.
 
     Raises:
-        UsageError: If it is neither a class of the table nor a whole number of at least 0, or the
+        UsageError: If it is neither the name of a class nor a whole number of at least 0, or a
             table has no classes.
     """
     if isinstance(data, TableData) and not data.num_classes:
         raise UsageError(f"--class is {text}, but no column of the table is that of the classes")
-    names = class_names(data)
+    names = data.class_names
     if text in names:
         return names.index(text)
-    if isinstance(data, TableData) and not _is_number(text, names):
+    if not _are_numbers(names) and not _is_number(text, names):
         raise UsageError(f"--class is {text}, but the classes are {', '.join(names)}")
     if not text.isdecimal():
         raise UsageError(f"--class is {text}, but a whole number of at least 0 is needed")
@@ -69,8 +61,12 @@ def rows_of_file(data: TensorDataModule, path: str | Path) -> Tensor:
     classes = torch.full((len(features), data.num_classes), math.nan)
     for row, label in enumerate(labels or []):
         if label is not None:
-            classes[row] = _one_hot(label, data.num_classes, row)
+            classes[row] = _one_hot(label, data.class_names, row)
     return torch.cat([features, classes], -1)
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    return list(names) == [str(k) for k in range(len(names))]
 
 
 def _is_number(text: str, names: Sequence[str]) -> bool:
@@ -114,10 +110,11 @@ def _numbers(name: str, cells: Sequence[Cell]) -> list[float]:
     return [math.nan if cell is None else float(cell) for cell in cells]
 
 
-def _one_hot(label: Cell, num_classes: int, row: int) -> Tensor:
-    if label not in range(num_classes):
+def _one_hot(label: Cell, names: Sequence[str], row: int) -> Tensor:
+    name = str(plain(label))
+    if name not in names:
+        known = f"0 to {len(names) - 1}" if _are_numbers(names) else ", ".join(names)
         raise ValueError(
-            f"column {LABEL!r} holds {label!r} in row {row + 1}, but classes are 0 to "
-            f"{num_classes - 1}"
+            f"column {LABEL!r} holds {label!r} in row {row + 1}, but classes are {known}"
         )
-    return torch.tensor([1.0 if k == label else -1.0 for k in range(num_classes)])
+    return torch.tensor([1.0 if own == name else -1.0 for own in names])

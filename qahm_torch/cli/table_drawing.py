@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from qahm_torch.data import MixedTable, TableData
-from qahm_torch.data.table_cells import plain
+from qahm_torch.data.table_file import plain
 from qahm_torch.evaluation import ColumnPanel, column_histograms, correlation_scatter
 
 # More panels than this are none to look at.

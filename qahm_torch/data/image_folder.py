@@ -11,7 +11,9 @@ from torch import Tensor
 
 from qahm_torch.data.coding import grid_rows
 from qahm_torch.data.loader import check_count
+from qahm_torch.data.parts import count_of
 from qahm_torch.data.tensor_module import Splits, TensorDataModule
+from qahm_torch.nn import Concatenated, DiscretizedLogistic, OneHot, Spins, Units
 
 _NUM_LEVELS = 256
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".tif", ".tiff"}
@@ -30,8 +32,8 @@ class ImageFolder(TensorDataModule):
         color: Whether a pixel is red, green and blue; else it is gray.
         binary: Whether pixels of the upper half of the levels become +1, and others -1.
         batch_size: The number of images of a batch.
-        num_val: The number of images for validation.
-        num_test: The number of images for the test; the remaining images are for training.
+        num_val: The number of images for validation, or their share below 1, such as 0.1.
+        num_test: That for the test; the remaining images are for training.
         seed: The seed of the split and of the order of the training images.
 
     Raises:
@@ -57,8 +59,8 @@ class ImageFolder(TensorDataModule):
         color: bool = False,
         binary: bool = False,
         batch_size: int = 100,
-        num_val: int = 0,
-        num_test: int = 0,
+        num_val: float = 0,
+        num_test: float = 0,
         seed: int = 0,
     ):
         for length in size:
@@ -73,14 +75,27 @@ class ImageFolder(TensorDataModule):
             num_levels=2 if binary else _NUM_LEVELS,
             image_shape=(size[0], size[1], 3) if color else (size[0], size[1]),
         )
-        check_count("num_val", num_val, 0)
-        check_count("num_test", num_test, 0)
-        check_count("num_val + num_test", num_val + num_test, 0, len(self.files) - 1)
         self.size = size
         self.color = color
         self.binary = binary
-        self.num_val = num_val
-        self.num_test = num_test
+        self.num_val = count_of("num_val", num_val, len(self.files))
+        self.num_test = count_of("num_test", num_test, len(self.files))
+        check_count("num_val", self.num_val, 0)
+        check_count("num_test", self.num_test, 0)
+        held_out = self.num_val + self.num_test
+        check_count("num_val + num_test", held_out, 0, len(self.files) - 1)
+
+    @property
+    def units(self) -> Units:
+        r"""New units that fit the rows: spins or 256 levels, and class units after them."""
+        n = self.num_features
+        pixels: Units = Spins(n) if self.binary else DiscretizedLogistic(n, _NUM_LEVELS)
+        return Concatenated([pixels, OneHot(self.num_classes)]) if self.num_classes else pixels
+
+    @property
+    def class_names(self) -> list[str]:
+        r"""The names of the subfolders, in the order of their class units."""
+        return list(self.classes)
 
     def load_splits(self) -> Splits:
         levels = torch.stack([self._levels(file) for file in self.files])

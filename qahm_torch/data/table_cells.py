@@ -2,7 +2,7 @@ r"""Rows of units as the cells of a table, written as its file has them."""
 
 from __future__ import annotations
 
-__all__ = ["cells_of", "plain"]
+__all__ = ["cells_of"]
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qahm_torch.data.mixed_table import Column, MixedTable
 from qahm_torch.data.table_data import TableData
-from qahm_torch.data.table_file import Cell
+from qahm_torch.data.table_file import Cell, plain
 
 # Finer than a ten-thousandth of a standard deviation nothing is told of a number.
 _DIGITS = 4
@@ -45,16 +45,6 @@ def cells_of(data: MixedTable, units: Tensor) -> dict[str, list[str]]:
     }
     names = data.header if isinstance(data, TableData) else tuple(table)
     return {name: table[name] for name in names}
-
-
-def plain(value: Cell) -> Cell | int:
-    r"""Returns a cell as people write it: whole numbers without a point.
-
-    Example:
-        >>> plain(3.0), plain(0.5), plain("red")
-        (3, 0.5, 'red')
-    """
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _texts(data: MixedTable, k: int, values: Sequence[float]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qahm_torch.data.mixed_table import Kind, MixedTable
 from qahm_torch.data.parts import count_of
-from qahm_torch.data.table_file import Cell, infer_column, read_table
+from qahm_torch.data.table_file import Cell, infer_column, plain, read_table
 from qahm_torch.nn import MixedUnits
 
 
@@ -98,6 +98,13 @@ class TableData(MixedTable):
         r"""New units that fit the columns."""
         columns = [column.units() for column in self.columns]
         return MixedUnits(columns, has_classes=self.num_classes > 0)
+
+    @property
+    def class_names(self) -> list[str]:
+        r"""The values of the column of classes, in the order of their units."""
+        if not self.num_classes:
+            return []
+        return [str(plain(value)) for value in self.categories[self.columns[-1].name]]
 
     def _codes(self, name: str, cells: Sequence[Cell]) -> list[float]:
         numbers = {value: float(k) for k, value in enumerate(self.categories.get(name, []))}

@@ -2,7 +2,7 @@ r"""Tables in files: what is read of CSV, npz and parquet, and what kind each co
 
 from __future__ import annotations
 
-__all__ = ["Cell", "infer_column", "read_table"]
+__all__ = ["Cell", "infer_column", "plain", "read_table"]
 
 import csv
 import importlib
@@ -156,3 +156,13 @@ def _cell(name: str, row: int, cell: Any, is_text: bool) -> Cell:
             "empty if it is not known"
         )
     return None if math.isnan(number) else number
+
+
+def plain(value: Cell) -> Cell | int:
+    r"""Returns a cell as people write it: whole numbers without a point.
+
+    Example:
+        >>> plain(3.0), plain(0.5), plain("red")
+        (3, 0.5, 'red')
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() else value

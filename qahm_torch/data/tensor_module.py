@@ -154,6 +154,11 @@ class TensorDataModule(pl.LightningDataModule, ABC):
         return 0 if self.image_shape is None else self.num_features
 
     @property
+    def class_names(self) -> list[str]:
+        r"""What the classes are called, in the order of their units: here, numbers from 0 on."""
+        return [str(k) for k in range(self.num_classes)]
+
+    @property
     def train(self) -> Tensor:
         r"""The training rows without noise, of shape (R, num_visible)."""
         return self._loaded().train

@@ -37,6 +37,9 @@ TITLES = {
     "r_hat": "R-hat of the chains",
     "reconstruction": "reconstruction (nats)",
     "reconstruction_mse": "reconstruction error (squared)",
+    "sleep_phi": "sleep loss of recognition (nats)",
+    "wake_phi": "wake loss of recognition (nats)",
+    "wake_theta": "wake loss of generator and prior (nats)",
 }
 # Quantities that are widths of another one: how many of them its band goes to each side.
 BANDS = {"log_z_width": ("log_z", 0.5), "beta_stderr": ("beta", 1.96)}

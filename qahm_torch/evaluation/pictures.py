@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MARGIN_PIXELS = 16
 TITLE_PIXELS = 52
 LEAST_WIDTH_PIXELS = 640
+CAPTION_POINTS = 6.5
 LABEL_POINTS = 7.5
 LABEL_GAP_PIXELS = 14
 
@@ -155,7 +156,8 @@ def _draw_mosaic(axes: Axes, panel: Panel, mosaic: Tensor) -> None:
         row, column = divmod(place, panel.columns)
         x = column * right + (width - 1) / 2
         y = row * down + height - 0.5 + panel.foot / 2
-        axes.text(x, y, str(caption), color=INK, fontsize=6.5, ha="center", va="center")
+        text = _shortened(str(caption), right * panel.scale)
+        axes.text(x, y, text, color=INK, fontsize=CAPTION_POINTS, ha="center", va="center")
     for row, label in enumerate(panel.row_labels):
         x = -0.5 - LABEL_GAP_PIXELS / panel.scale
         y = row * down + (height - 1) / 2
@@ -164,11 +166,23 @@ def _draw_mosaic(axes: Axes, panel: Panel, mosaic: Tensor) -> None:
 
 def _label_width(labels: Sequence[object]) -> int:
     r"""Returns how many pixels of the figure labels take to the left of their rows."""
-    from matplotlib.textpath import TextPath  # only now, because it takes time
-
     texts = [str(label) for label in labels if str(label).strip()]
     if not texts:
         return 0
-    widths = [TextPath((0, 0), text, LABEL_POINTS).get_extents().x1 for text in texts]
-    points = float(max(widths))
-    return math.ceil(points / 72 * DPI) + LABEL_GAP_PIXELS
+    return max(_pixels_wide(text, LABEL_POINTS) for text in texts) + LABEL_GAP_PIXELS
+
+
+def _shortened(text: str, width: int) -> str:
+    r"""Returns as much of a caption as there is room for under an image so many pixels wide."""
+    short = text
+    while len(text) > 1 and _pixels_wide(short, CAPTION_POINTS) > width:
+        text = text[:-1]
+        short = text + "…"
+    return short
+
+
+def _pixels_wide(text: str, points: float) -> int:
+    r"""Returns how many pixels of the figure a text of a size takes."""
+    from matplotlib.textpath import TextPath  # only now, because it takes time
+
+    return math.ceil(float(TextPath((0, 0), text, points).get_extents().x1) / 72 * DPI)

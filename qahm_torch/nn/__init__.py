@@ -16,6 +16,7 @@ from qahm_torch.nn.discrete_vae import DiscreteVAE as DiscreteVAE
 from qahm_torch.nn.fitting import Fitting as Fitting, load_fitting as load_fitting
 from qahm_torch.nn.gray import ContinuousSpins as ContinuousSpins
 from qahm_torch.nn.grouped import GroupedRecognition as GroupedRecognition
+from qahm_torch.nn.image_machine import ImageMachine as ImageMachine
 from qahm_torch.nn.levels import (
     DiscretizedLogistic as DiscretizedLogistic,
     OrdinalUnits as OrdinalUnits,

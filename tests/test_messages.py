@@ -84,6 +84,16 @@ def with_places(words, places):
         ((*FIT, "--data.batch_size", "x"), 2, ["data.batch_size is x, but a whole number"]),
         ((*FIT, "--data.batchsize", "3"), 2, ["did you mean batch_size?"]),
         ((*FIT, "--seed_everything", "x"), 2, ["seed_everything is x, but"]),
+        (
+            (*FIT, "--model.machine.prior.graph_or_n", "two"),
+            2,
+            ["prior.graph_or_n is two, but the path of a class, module.Class, or a whole number"],
+        ),
+        (
+            (*FIT, "--model.machine.recognition.widths", "3"),
+            2,
+            ["recognition.widths is 3, but a list, such as [16, 60], is needed"],
+        ),
         ((*FIT, "--data", "OptDigit"), 2, ["did you mean qahm_torch.data.OptDigits?"]),
         (
             (*FIT, "--model.objective", "qahm_torch.WakeSlep"),
@@ -109,6 +119,8 @@ def with_places(words, places):
         (("reproduce", "--config", "seeds", "--system.noises", "x"), 2, ["noises is x, but"]),
         ((*FIT, "--model.prior_lr", "-1"), 2, ["prior_lr is -1, but", "at least 0"]),
         ((*FIT, "--model.prior_lr", ".nan"), 2, ["prior_lr is nan, but", "at least 0"]),
+        ((*FIT, "--model.optimizer.lr", "x"), 2, ["model.optimizer.lr is x, but a number"]),
+        ((*FIT, "--model.optimizer", "SDG"), 2, ["model.optimizer is SDG, but it takes the path"]),
         ((*FIT, "--model.optimizer.lr", "-1"), 1, ["learning rate: -1"]),
         ((*FIT, "--model.optimizer.lr", ".inf"), 1, ["a learning rate is inf, but"]),
         # Checkpoints

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TypeGuard
 
 _NONE = "<class 'NoneType'>"
+_PATH = "dot import path"
 # What a value must be, by the name that the parser has for its type.
 _WORDS = {
     "<class 'int'>": "a whole number",
@@ -23,10 +24,13 @@ _WORDS = {
     "<class 'str'>": "a text",
     "<class 'list'>": "a list, such as [16, 60],",
     "<class 'tuple'>": "a list, such as [16, 60],",
+    "<class 'collections.abc.Sequence'>": "a list, such as [16, 60],",
+    "<class 'collections.abc.Mapping'>": "a mapping, such as {name: value},",
     "<class 'dict'>": "a mapping, such as {name: value},",
+    _PATH: "the path of a class, module.Class,",
     _NONE: "null",
 }
-_KEY = re.compile(r'^\W*Parser key "(.+)":')
+_KEY = re.compile(r'^\W*(?:Type .* callable class: )?Parser key "(.+)":')
 _CLASS = re.compile(r"Problem with given class_path '(.+)'")
 _UNKNOWN = re.compile(
     r"(?:Subcommand '.+' does not accept option '(.+)'|Option '(.+)' is not acc)"
@@ -34,9 +38,9 @@ _UNKNOWN = re.compile(
 _NO_NAME = re.compile(r"module '(.+)' has no attribute '(.+)'")
 _NO_MODULE = re.compile(r"No module named '(.+)'")
 _NO_SUBCLASS = re.compile(r"Import path does not correspond to a subclass of (\w+)")
-_NO_PATH = re.compile(r"Expected a dot import path string: (.+)")
-_EXPECTED = re.compile(r"^\W*Expected an? (<class '\w+'>)")
-_VALUE = re.compile(r"(?:Given value: |\. Got value: )(.*)")
+_NO_PATH = re.compile(r"Expected (?:a )?dot import path string: (.+)")
+_EXPECTED = re.compile(r"^\W*Expected (?:an? )?(<class '[\w.]+'>|dot import path)")
+_VALUE = re.compile(r"(?:Given value: |\. Got value: )(.*?)(?:\. Got value: .*)?$")
 _FLAG = re.compile(r"argument (?:-\w/)?(\S+): ignored explicit argument '(.*)'")
 _ROOMS = ("qahm_torch.training", "qahm_torch.data", "qahm_torch")
 _NOISE = ("Given value", "Expected a <class 'NoneType'>", "Does not val", "Subtypes", "Errors:")
@@ -111,12 +115,12 @@ def told(text: str, options: Iterable[str] = ()) -> str:
     unknown = re.match(r"unrecognized arguments: (\S+)", text)
     if unknown:
         return _told_unknown(unknown[1], options)
-    lines = text.splitlines()
+    lines = [line for line in text.splitlines() if line.strip()]
     name = ".".join(found[1] for line in lines if (found := _KEY.match(line)))
     if f"--{name}" in options:
         name = f"--{name}"
-    said = _told_option(text, options) or _told_class(name, text) or _told_value(name, lines)
-    return said or _cleaned(lines)
+    said = _told_option(text, options) or _told_class(name, text)
+    return said or _told_value(name, lines) or _told_path(name, text) or _cleaned(lines)
 
 
 def _told_unknown(word: str, options: Iterable[str]) -> str:
@@ -153,12 +157,6 @@ def _told_class(name: str, text: str) -> str | None:
         values = [m[1] for line in text.splitlines() if (m := _VALUE.search(line))]
         whole = values[0] if values else "of another kind"
         return f"{name} is {whole}, but it takes a class of the kind {found[1]}"
-    found = _NO_PATH.search(text)
-    if found is not None:
-        paths = {name: f"{room}.{name}" for room in _ROOMS for name in _names_in(room)}
-        meant = closest(found[1], paths)
-        near = "" if meant is None else f"; did you mean {paths[meant]}?"
-        return f"{name} is {found[1]}, but it takes the path of a class, module.Class{near}"
     return None
 
 
@@ -170,11 +168,22 @@ def _told_value(name: str, lines: list[str]) -> str | None:
     inner = list(itertools.takewhile(lambda line: _indent(line) > _indent(lines[at]), deeper))
     kinds = [m[1] for line in inner if (m := _EXPECTED.match(line))]
     values = [m[1] for line in inner if (m := _VALUE.search(line))]
-    if not {*kinds} - {_NONE} or not values:
+    if not {*kinds} - {_NONE, _PATH} or not values:
         return None
     kinds.sort(key=_NONE.__eq__)
     needed = " or ".join(dict.fromkeys(_WORDS.get(kind, kind) for kind in kinds))
     return f"{name} is {values[-1] or 'empty'}, but {needed} is needed"
+
+
+def _told_path(name: str, text: str) -> str | None:
+    r"""Returns that a value is no path of a class, where it can be nothing else."""
+    found = _NO_PATH.search(text)
+    if found is None:
+        return None
+    paths = {name: f"{room}.{name}" for room in _ROOMS for name in _names_in(room)}
+    meant = closest(found[1], paths)
+    near = "" if meant is None else f"; did you mean {paths[meant]}?"
+    return f"{name} is {found[1]}, but it takes the path of a class, module.Class{near}"
 
 
 def _indent(line: str) -> int:

@@ -81,8 +81,7 @@ def _reconstructed(trained: Trained, num: int = 10) -> Figure:
     r"""Returns a figure of data above what is left of them after each hidden layer.
 
     The data are of the first part that there is of test, validation and training. What comes back
-    by one draw of the hidden states stands above the mean of several, unless units are drawn one
-    after the other, slowly.
+    by one draw of the hidden states stands above the mean of several.
     """
     machine, data = trained.machine, trained.data
     parts = {"test data": data.test, "validation data": data.val, "training data": data.train}
@@ -94,8 +93,7 @@ def _reconstructed(trained: Trained, num: int = 10) -> Figure:
     rows = {name: seen}
     for depth in range(1, len(machine.generator.layers) + 1):
         rows[f"layer {depth}, one draw"] = machine.reconstruct(seen, depth)
-        if not machine.generator.output.is_sequential:
-            mean = machine.reconstruct(seen, depth, num_draws=NUM_DRAWS)
-            rows[f"layer {depth}, mean of {NUM_DRAWS} draws"] = mean
+        mean = machine.reconstruct(seen, depth, num_draws=NUM_DRAWS)
+        rows[f"layer {depth}, mean of {NUM_DRAWS} draws"] = mean
     pixels = torch.cat(list(rows.values()))[:, : machine.num_pixels]
     return image_grid(as_pictures(pixels, data), row_labels=list(rows))

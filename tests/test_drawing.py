@@ -56,7 +56,7 @@ def test_without_data_for_the_test_there_are_others(parts, label, number):
     torch.testing.assert_close(torch.tensor(mosaic)[:8, :8], rows[0].view(8, 8))
 
 
-def test_units_that_are_drawn_one_after_the_other_have_no_means_of_many_draws():
+def test_units_that_are_drawn_one_after_the_other_have_means_of_draws():
     pixels = qt.Autoregressive(qt.Spins(12), qt.CausalLinear(12))
     machine = qt.HelmholtzMachine(
         qt.BeliefNetwork([12, 2]),
@@ -64,5 +64,5 @@ def test_units_that_are_drawn_one_after_the_other_have_no_means_of_many_draws():
         qt.QuantumPriorLayer(2, num_samples=8),
     )
     labels, mosaic = rows_of(machine, TensorData(torch.rand(9, 2, 2, 3) < 0.5, num_test=5))
-    assert labels == ["test data", "layer 1, one draw"]
-    assert mosaic.shape == (2 * 2 + 1, 5 * 2 + 4, 3)
+    assert labels == ["test data", "layer 1, one draw", "layer 1, mean of 16 draws"]
+    assert mosaic.shape == (3 * 2 + 2, 5 * 2 + 4, 3)

@@ -6,7 +6,7 @@ __all__ = ["parser", "run"]
 
 from qahm_torch.cli.arguments import Parser, load_machine, parser_of
 
-_BITS = (6, 8, 16, 32)
+_BITS = (8, 16, 32)
 
 
 def parser() -> Parser:

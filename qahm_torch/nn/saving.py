@@ -45,8 +45,8 @@ class Portable(FirstLook, AtomicLoading):
         Arguments:
             path: The file, such as "machine.pt".
             bits: The bits of a weight of the networks: 32 for all that there are, 16 for half
-                precision, 8 or 6 for whole numbers with a scale for each row. Biases and the
-                prior are never rounded, so that log Z stays right.
+                precision, 8 for whole numbers with a scale for each row. Biases and the prior are
+                never rounded, so that log Z stays right.
 
         Raises:
             ValueError: If the number of bits is another one, or a part of the machine is of a
@@ -163,8 +163,7 @@ def _machine_of(content: dict[str, Any], file: Path) -> Any:
     machine.to(dtype)
     try:
         machine.load_state_dict(unpacked(state, dtype))
-    # Numbers that were rounded may be of any kind in a file of unknown origin.
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except (RuntimeError, ValueError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         raise ValueError(f"{file} is of another machine: {' '.join(lines[:4])}") from error
     _give_chains(machine, content)

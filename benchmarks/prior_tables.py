@@ -73,7 +73,7 @@ def _what_it_is_worth(runs: list[dict[str, Any]], bits: list[int]) -> list[str]:
         f"{gain(deep, 'quantum', 'complete')} with the other, embedded less complete",
         f"{gain('linear', 'embedded', 'complete')} and {gain(deep, 'embedded', 'complete')}; the",
         "likelihood of embedded is that of the explicit law of unbroken strands, a lower bound,",
-        "which lies below the factorial prior at 32 bits.",
+        "which lies below the factorial prior from 16 bits on.",
         f"All trainings are short: {min(usage):.1f} to {max(usage):.1f} nats of the bits are used",
         "(KL), and one set of learning rates, chosen on validation data at 32 bits, serves all.",
     ]

@@ -47,12 +47,12 @@ def measured() -> str:
 
 
 def _headlines() -> list[str]:
-    bits, speed, faults = _read("likelihood/mnist28_bits_256"), _read("speed"), _read("faults")
+    bits, speed, faults = _read("likelihood/mnist28_bits_256_residual"), _read("speed"), _read("faults")
     nats, totals = bits["likelihood"]["nats"], faults["totals"]
     case = speed["cases"]["K60, 1000 chains"]["times_faster_than"]
     peers = [ratio for name, ratio in case.items() if name != "qahm_torch, plain torch"]
     return [
-        f"- **{-nats['value']:.1f} nats** per image of binarized MNIST, with"
+        f"- **{-nats['value']:.1f} nats** per image of statically binarized MNIST, with"
         f" {bits['prior']['num_spins']} bits and pixels that are independent given them"
         f" ({bits['num_test']} test images, {nats['num_particles']} draws each, one seed).",
         f"- **{min(peers):.0f} to {max(peers):.0f} times** as fast as other samplers of a"

@@ -47,7 +47,8 @@ def measured() -> str:
 
 
 def _headlines() -> list[str]:
-    bits, speed, faults = _read("likelihood/mnist28_bits_256_residual"), _read("speed"), _read("faults")
+    bits = _read("likelihood/mnist28_bits_256_residual")
+    speed, faults = _read("speed"), _read("faults")
     nats, totals = bits["likelihood"]["nats"], faults["totals"]
     case = speed["cases"]["K60, 1000 chains"]["times_faster_than"]
     peers = [ratio for name, ratio in case.items() if name != "qahm_torch, plain torch"]

@@ -8,7 +8,6 @@ from PIL import Image
 
 import qahm_torch as qt
 from qahm_torch import evaluation
-from qahm_torch.data import ImageFolder
 
 
 def write_images(folder: Path, side: int) -> None:
@@ -32,10 +31,10 @@ def main() -> None:
     torch.manual_seed(0)
     if not options.folder.exists():
         write_images(options.folder, options.side)
-    data = ImageFolder(options.folder, (options.side, options.side), color=True, num_test=200)
+    data = qt.data.ImageFolder(options.folder, 2 * (options.side,), color=True, num_test=200)
     data.setup()
     n = data.num_features
-    pixels = qt.Autoregressive(qt.DiscretizedLogistic(n, 256), qt.CausalLinear(n, 2))
+    pixels = qt.Autoregressive(data.units, qt.CausalLinear(n, 2))
     machine = qt.HelmholtzMachine(
         qt.BeliefNetwork([n, 64, 16], temperature=1 / 7),
         qt.BeliefNetwork([16, 64, n], output=pixels),

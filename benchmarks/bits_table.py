@@ -44,7 +44,7 @@ def _of_networks(folder: Path) -> list[str]:
     return [
         "Layers of all pixels learn static data by heart; with residual convolutions to both",
         f"sides of the same 256 bits the likelihood is {convolutions - layers:.2f} nats higher.",
-        "These were trained in single precision on a slower processor, the others in bfloat16.",
+        "The convolutions ran in single precision on a slower processor, the others in bfloat16.",
     ]
 
 

@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parent
 
 
 def worth_of_priors() -> list[str]:
-    report = json.loads((FOLDER / "prior_ablation.json").read_text())
+    report = json.loads((FOLDER / "prior_ablation_digits.json").read_text())
     settings, runs = report["settings"], report["runs"]
     bits = sorted({run["bits"] for run in runs})
     table = [
@@ -39,7 +39,7 @@ def worth_of_priors() -> list[str]:
         "",
         *_what_it_is_worth(runs, bits),
         "",
-        "![Likelihood over bits for each prior and decoder](benchmarks/prior_ablation.png)",
+        "![Likelihood over bits for each prior and decoder](benchmarks/prior_ablation_digits.png)",
         "",
         *_wake_sleep(),
     ]

@@ -3,9 +3,8 @@ import torch
 from models import F64
 from torch import nn
 
-from qahm_torch import BeliefNetwork, BitLinear, Concatenated, ContinuousSpins, OneHot
+from qahm_torch import BeliefNetwork, Concatenated, ContinuousSpins, OneHot
 from qahm_torch.ising import all_states
-from qahm_torch.nn.construction import built, construction
 
 
 def test_log_prob_is_normalized_over_all_states():
@@ -131,21 +130,3 @@ def test_bad_settings_are_named():
         BeliefNetwork([2, 3, 4], layers=[nn.Linear(2, 3)])
     with pytest.raises(ValueError, match="states are 2, but 3 are needed"):
         BeliefNetwork([2, 3, 4]).log_prob([torch.ones(2), torch.ones(3)])
-
-
-def test_layers_of_bits_are_linear_ones_with_other_biases():
-    torch.manual_seed(0)
-    network, bits = BeliefNetwork([3, 4, 2]), BeliefNetwork([3, 4, 2], as_bits=True)
-    for plain, layer in zip(network.layers, bits.layers, strict=True):
-        layer.weight.data.copy_(plain.weight)
-        layer.bias.data.copy_(plain.bias - plain.weight.sum(1))
-    states = [torch.ones(5, 3), -torch.ones(5, 4), torch.tensor([[1.0, -1.0]]).expand(5, 2)]
-    torch.testing.assert_close(bits.log_prob(states), network.log_prob(states))
-    # Units that are off teach no weight of the next layer.
-    bits.log_prob(states).sum().backward()
-    assert bits.layers[0].weight.grad.abs().min() > 0 and not bits.layers[1].weight.grad.any()
-
-
-def test_layers_of_bits_are_told_and_built_again():
-    again = built(construction(BeliefNetwork([3, 4, 2], as_bits=True)))
-    assert again.as_bits and [type(layer) for layer in again.layers] == [BitLinear] * 2

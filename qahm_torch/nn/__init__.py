@@ -5,7 +5,6 @@ from qahm_torch.nn.autoregressive import (
     CausalLinear as CausalLinear,
 )
 from qahm_torch.nn.belief import BeliefNetwork as BeliefNetwork
-from qahm_torch.nn.bits import BitLinear as BitLinear
 from qahm_torch.nn.causal import (
     CausalConvolutions as CausalConvolutions,
     JointContext as JointContext,

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from qahm_torch.nn.bits import BitLinear
 from qahm_torch.nn.distributions import (
     draw,
     full_precision,
@@ -39,8 +38,6 @@ class BeliefNetwork(Recognition):
         output: The units of the last layer; spins by default.
         temperature: That of the relaxed spins that `rsample` draws; None for no such draws.
         hard: Whether these are spins, whose gradient alone is relaxed (straight-through).
-        as_bits: Whether linear layers, where `layers` are None, see spins as bits (`BitLinear`).
-            The network can do the same; where few units are on, it learns faster.
 
     Raises:
         ValueError: If there are fewer than two widths, another number of modules than layers, or
@@ -73,7 +70,6 @@ class BeliefNetwork(Recognition):
         output: Units | None = None,
         temperature: float | None = None,
         hard: bool = False,
-        as_bits: bool = False,
     ):
         super().__init__(widths)
         units: list[Units] = [Spins(width, temperature, hard) for width in self.widths[1:]]
@@ -86,13 +82,11 @@ class BeliefNetwork(Recognition):
             units[-1] = output
         if layers is None:
             sizes = zip(self.widths[:-1], units, strict=True)
-            kind = BitLinear if as_bits else nn.Linear
-            layers = [kind(width, unit.num_parameters) for width, unit in sizes]
+            layers = [nn.Linear(width, unit.num_parameters) for width, unit in sizes]
         if len(layers) != len(units):
             raise ValueError(
                 f"layers are {len(layers)} modules, but widths {list(widths)} need {len(units)}"
             )
-        self.as_bits = as_bits
         self.layers = nn.ModuleList(layers)
         self.units = nn.ModuleList(units)
 

@@ -19,7 +19,8 @@ def table_of_bits(folder: Path) -> list[str]:
         "tells how much the bits are used, and the control with 8 bits what is left without them.",
         "Training data are a static draw of our own, and not that of Larochelle, or dynamic,",
         "drawn anew for each batch; test data are a draw of our own. Hours are of one core,",
-        "beside other work. The first 80 epochs of `mnist28_bits` had a schedule of 400, the",
+        "beside other work, in bfloat16, or for residual convolutions in single precision on a",
+        "slower processor. The first 80 epochs of `mnist28_bits` had a schedule of 400, the",
         "others that of the configuration.",
         *_of_networks(folder),
         "",
@@ -44,7 +45,6 @@ def _of_networks(folder: Path) -> list[str]:
     return [
         "Layers of all pixels learn static data by heart; with residual convolutions to both",
         f"sides of the same 256 bits the likelihood is {convolutions - layers:.2f} nats higher.",
-        "The convolutions ran in single precision on a slower processor, the others in bfloat16.",
     ]
 
 

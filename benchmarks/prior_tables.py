@@ -139,7 +139,12 @@ def _on_mnist() -> list[str]:
     for prior in dict.fromkeys(run["prior"] for run in runs):
         cells = [_with_range(list(_nats_of(runs, b, d, prior).values())) for b, d in columns]
         table.append(f"| {prior} | " + " | ".join(cells) + " |")
-    return [*table, ""]
+    bits = sorted({run["bits"] for run in runs})
+    gains = [
+        f"{_gains(runs, bits, (d, 'complete'), (d, 'factorial'))} ({d})"
+        for d in dict.fromkeys(run["decoder"] for run in runs)
+    ]
+    return [*table, "", f"Complete less factorial: {'; '.join(gains)}.", ""]
 
 
 def _wake_sleep() -> list[str]:

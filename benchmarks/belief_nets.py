@@ -50,7 +50,7 @@ def table_of_nets(folder: Path) -> list[str]:
         "tops most ([Bornschein & Bengio 2014](https://arxiv.org/abs/1406.2751)). `qahm fit",
         "--config belief_net`, with `belief_net_2` or `_3`, `belief_net_boltzmann`,",
         "`belief_net_wake_sleep` and `belief_net_long` added. Minutes are of one thread beside",
-        "other work.",
+        "other work, those of 150 epochs in single precision on a slower processor.",
         "",
         "| layers | top | rule | negative log-likelihood | draws | bound | published |"
         " parameters | updates | minutes |",

@@ -11,10 +11,10 @@ each one bit), embedded (all bits coupled, on strands of qubits of a simulated a
 faults, every qubit and coupler of which learns), or quantum (complete, with a transverse field
 that learns, by the density matrix). Recognition, decoder, objective, data, updates, learning rates
 and seeds are the same. The learning rate of the 8x8 digits was chosen on validation data; that of
-MNIST is half of it, as in other configurations. Each case writes its test log-likelihood with its
+MNIST was not. Each case writes its test log-likelihood with its
 bracket as soon as it is known, and cases that are in the file are not run again, unless their
-bracket is too wide; log Z is annealed more and more slowly until it is known well. A figure goes
-beside the report.
+bracket is too wide; log Z is annealed more and more slowly until it is known well. With several
+numbers of bits, a figure goes beside the report.
 """
 
 from __future__ import annotations
@@ -121,12 +121,12 @@ def cases(settings: argparse.Namespace) -> list[dict[str, Any]]:
 
 def black_and_white(name: str) -> dict[str, Tensor]:
     r"""Returns the parts of a data set, with pixels +1 where there is more ink than not."""
-    module: TensorDataModule = MNIST28(num_val=1000)
-    if name == "digits":
-        module = OptDigits(classes=False, dequantize=False)
+    module: TensorDataModule = (
+        OptDigits(classes=False, dequantize=False) if name == "digits" else MNIST28(num_val=1000)
+    )
     module.setup()
     parts = {"train": module.train, "val": module.val, "test": module.test}
-    return {name: torch.where(rows > 0, 1.0, -1.0) for name, rows in parts.items()}
+    return {part: torch.where(rows > 0, 1.0, -1.0) for part, rows in parts.items()}
 
 
 def train_and_measure(

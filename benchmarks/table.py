@@ -75,8 +75,8 @@ def _lines() -> list[str]:
         "are per pixel of so many gray levels as there are. Distances are Euclidean, in",
         "pixels of [-1, 1], to the nearest training image. Training ran on one thread beside",
         "other work. The objective of `configs/mnist16.yaml` was chosen for the accuracy on the",
-        "last 1000 training images, which are held out, and one seed was trained: reweighted",
-        "wake-sleep gives the same net more likelihood, and a lower accuracy.",
+        "last 1000 training images, which are held out, and one seed of each was trained:",
+        "reweighted wake-sleep gives the same net more likelihood, and a lower accuracy.",
         "",
         *_machines(),
         "",
@@ -132,7 +132,7 @@ def _read(name: str) -> dict[str, Any]:
 def _machines() -> list[str]:
     reports = {name: _read(name) for name in ("mnist16_paper", "mnist16", "digits")}
     rows = {
-        "images of the test": lambda r: f"{r['num_test']}",
+        "test images": lambda r: f"{r['num_test']}",
         "log-likelihood": _nats,
         "bits per pixel": lambda r: f"{r['likelihood']['bits_per_pixel']['value']:.3f}",
         "reconstruction MSE by layer 1, 2, one draw": _error("one_draw"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import yaml
 from belief_nets import is_belief_net
+
+_CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 def table_of_bits(folder: Path) -> list[str]:
@@ -20,8 +23,8 @@ def table_of_bits(folder: Path) -> list[str]:
         "Training data are a static draw of our own, and not that of Larochelle, or dynamic,",
         "drawn anew for each batch; test data are a draw of our own. Hours are of one core,",
         "beside other work, in bfloat16, or for residual convolutions in single precision on a",
-        "slower processor. The first 80 epochs of `mnist28_bits` had a schedule of 400, the",
-        "others that of the configuration.",
+        "slower processor; where a run goes on from another one, those of both. The first 80",
+        "epochs of `mnist28_bits` had a schedule of 400, the others that of the configuration.",
         *_of_networks(folder),
         "",
         "| config | pixels | training data | bits | parameters | negative log-likelihood | draws |"
@@ -50,8 +53,7 @@ def _of_networks(folder: Path) -> list[str]:
 
 def _row_of_bits(path: Path) -> str:
     report = json.loads(path.read_text())
-    nats, bound, training = report["likelihood"]["nats"], report["bound"], report["training"]
-    hours = training["updates"] * training["seconds_per_update"] / 3600
+    nats, bound = report["likelihood"]["nats"], report["bound"]
     config = " + ".join(f"`configs/{name}.yaml`" for name in _configs_of(path.stem))
     return (
         f"| {config} | {'causal' if 'causal' in path.stem else 'independent'} |"
@@ -59,11 +61,29 @@ def _row_of_bits(path: Path) -> str:
         f" {report['num_parameters']} |"
         f" {-nats['value']:.2f} [{-nats['upper']:.2f}, {-nats['lower']:.2f}] +-"
         f" {nats['stderr']:.2f} | {nats['num_particles']} | {-bound['value']:.2f} |"
-        f" {bound['kl']:.1f} | {hours:.2f} |"
+        f" {bound['kl']:.1f} | {' + '.join(_hours_of(path))} |"
     )
+
+
+def _hours_of(path: Path) -> list[str]:
+    r"""Returns the hours of a training, behind those of the one that it goes on from."""
+    training = json.loads(path.read_text())["training"]
+    hours = training["updates"] * training["seconds_per_update"] / 3600
+    before = _goes_on_from(path.stem)
+    return [*(_hours_of(path.with_stem(before)) if before else []), f"{hours:.2f}"]
 
 
 def _configs_of(name: str) -> list[str]:
     r"""Returns the configuration of a run, behind those that it is added to, if it is so."""
+    before = _goes_on_from(name)
+    if before:
+        return [*_configs_of(before), name]
     known = ("mnist28_bits", "mnist28_bits_256", "mnist28_causal")
     return [*(whole for whole in known if name.startswith(f"{whole}_")), name]
+
+
+def _goes_on_from(name: str) -> str | None:
+    r"""Returns the name of the run whose weights that of a configuration starts from, if any."""
+    config = yaml.safe_load((_CONFIGS / f"{name}.yaml").read_text())
+    start = config.get("finetune")
+    return Path(start).name if start else None

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from qahm_torch import (
     Autoregressive,
@@ -78,11 +79,13 @@ def test_images_in_chunks_are_what_they_are_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"reach": 1}, {"gain": 0.0}, {"gain": 0.5}, {"num_blocks": 2}]
+    "settings",
+    [{}, {"reach": 1}, {"gain": 0.0}, {"gain": 0.5}, {"num_blocks": 2}, {"num_maps": 2}],
 )
 def test_a_pixel_alone_is_what_it_is_among_all(settings):
     context = pixels(**settings).context
-    activations = torch.randn(7, 8, generator=torch.Generator().manual_seed(2)).double()
+    num_inputs = 8 + 8 * context.num_maps
+    activations = torch.randn(7, num_inputs, generator=torch.Generator().manual_seed(2)).double()
     values = all_states(8)[[3, 77, 200, 31, 8, 255, 90]]
     alone, among = context.stepwise(activations), JointContext.stepwise(context, activations)
     for i in range(8):
@@ -94,6 +97,23 @@ def test_without_a_gain_the_pixels_are_independent():
     torch.testing.assert_close(
         closed.log_prob(all_states(8)), Spins(8)(ACTIVATIONS).log_prob(all_states(8))
     )
+
+
+def test_maps_tell_the_context_more_and_leave_closed_pixels_alone():
+    generator = torch.Generator().manual_seed(3)
+    activations = torch.randn(3, 24, generator=generator).double()
+    units, values = pixels(num_maps=2), all_states(8)
+    assert units.num_parameters == 24
+    total = units(activations[:, None]).log_prob(values).logsumexp(-1)
+    torch.testing.assert_close(total, torch.zeros_like(total))
+    other = torch.cat([activations[:, :8], activations[:, 8:].flip(-1)], -1)
+    assert not torch.allclose(
+        units(activations).log_prob(values[3]), units(other).log_prob(values[3])
+    )
+    closed = pixels(num_maps=2, gain=0.0)(activations)
+    plain = Spins(8)(activations[:, :8])
+    torch.testing.assert_close(closed.log_prob(values[3]), plain.log_prob(values[3]))
+    assert closed.sample().shape == (3, 8)
 
 
 def test_it_starts_with_independent_pixels():
@@ -127,12 +147,24 @@ def test_a_context_that_looks_ahead_is_refused():
         CausalConvolutions(2, 4, 0)
     with pytest.raises(ValueError, match="num_blocks is -1"):
         CausalConvolutions(2, 4, num_blocks=-1)
+    with pytest.raises(ValueError, match="num_maps is -2"):
+        CausalConvolutions(2, 4, num_maps=-2)
+
+
+def test_another_block_leaves_a_trained_context_as_it_is():
+    context, deeper = pixels(num_blocks=1).context, CausalConvolutions(2, 4, 3, num_blocks=2)
+    left_out = deeper.double().load_state_dict(context.state_dict(), strict=False)
+    assert not left_out.unexpected_keys
+    values = all_states(8)
+    torch.testing.assert_close(deeper.features(values), context.features(values))
 
 
 def test_blocks_see_farther():
     def reach_of(num_blocks):
         torch.manual_seed(0)
         context = CausalConvolutions(8, 3, reach=1, num_blocks=num_blocks)
+        for parameter in context.parameters():
+            nn.init.normal_(parameter)
         values = torch.zeros(1, 24, requires_grad=True)
         context.features(values)[0, :, -1, 1].sum().backward()
         return len(values.grad.view(8, 3).abs().sum(1).nonzero())

@@ -37,7 +37,8 @@ class AutoregressiveDistribution(LayerDistribution):
         units: The units, independent given their activations.
         context: The module c, from rows (B, num_units) to rows (B, num_parameters), or a
             `JointContext`.
-        activations: The activations a, of shape (*, num_parameters).
+        activations: The activations a, of shape (*, num_parameters), and after them the maps of a
+            `JointContext` that has some.
     """
 
     def __init__(self, units: Units, context: nn.Module, activations: Tensor) -> None:
@@ -71,7 +72,7 @@ class AutoregressiveDistribution(LayerDistribution):
         rows = activations.reshape(-1, activations.shape[-1])
         values = rows.new_zeros(len(rows), num_units)
         step = context.stepwise(rows)
-        joined = rows.clone()
+        joined = rows[:, : self.units.num_parameters].clone()
         for i in range(num_units):
             joined[:, i::num_units] = step(i, values).to(joined.dtype)
             values[:, i] = draw(self.units(joined), generator)[:, i]
@@ -102,7 +103,7 @@ def _joined(context: JointContext, activations: Tensor, values: Tensor) -> Tenso
         rows = values[0].reshape(-1, values.shape[-1])
     stacked = activations.reshape(-1, len(rows), width)
     joined: Tensor = context(stacked, context.features(rows))
-    return joined.reshape(activations.shape)
+    return joined.reshape(*batch, joined.shape[-1])
 
 
 class Autoregressive(Units):
@@ -121,7 +122,7 @@ class Autoregressive(Units):
         context: The module c, from rows (B, num_units) to rows (B, num_parameters). What it gives
             to the activations of a unit must depend on the units before that one only, which is
             tried with random inputs and parameters. A `JointContext` sees the activations as
-            well.
+            well, and its maps, which the network in front gives after these.
 
     Raises:
         ValueError: If the units depend on each other, or the context has another output shape, or
@@ -147,7 +148,8 @@ class Autoregressive(Units):
     context: nn.Module
 
     def __init__(self, units: Units, context: nn.Module) -> None:
-        super().__init__(units.num_units, units.num_parameters)
+        num_maps = context.num_maps if isinstance(context, JointContext) else 0
+        super().__init__(units.num_units, units.num_parameters + num_maps * units.num_units)
         leak = _leak(units, context)
         if leak is not None:
             raise ValueError(
@@ -223,7 +225,8 @@ def _leak(units: Units, context: nn.Module) -> tuple[int, int] | None:
     seen = torch.randn(num_units, num_units, generator=generator, dtype=torch.float64)
     seen.requires_grad_()
     if isinstance(context, JointContext):
-        inputs = torch.randn(num_units, units.num_parameters, generator=generator).to(seen)
+        num_inputs = units.num_parameters + context.num_maps * num_units
+        inputs = torch.randn(num_units, num_inputs, generator=generator).to(seen)
         activations = _joined(context, inputs, seen)
     else:
         activations = context(seen)

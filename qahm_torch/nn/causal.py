@@ -25,6 +25,9 @@ class JointContext(nn.Module, ABC):
     all hidden states that are proposed for one datum.
     """
 
+    num_maps: int = 0
+    r"""How many more numbers of each unit the network in front gives, for the context alone."""
+
     @abstractmethod
     def features(self, values: Tensor) -> Tensor:
         r"""Returns what values (B, num_units) say: a tensor of B rows of any shape."""
@@ -34,6 +37,10 @@ class JointContext(nn.Module, ABC):
         r"""Returns the activations (K, B, num_parameters) of the units, given features of B rows.
 
         Those of a unit may depend on any activation, and on the values before the unit.
+
+        Arguments:
+            activations: Of shape (K, B, num_parameters + num_maps * num_units).
+            features: What the values of B rows say.
         """
 
     def stepwise(self, activations: Tensor) -> Callable[[int, Tensor], Tensor]:
@@ -44,7 +51,7 @@ class JointContext(nn.Module, ABC):
         one unit after the other, from the first on, and what it has seen does not change.
 
         Arguments:
-            activations: Activations of shape (B, num_parameters).
+            activations: Activations of shape (B, num_parameters + num_maps * num_units).
         """
 
         def of(unit: int, values: Tensor) -> Tensor:
@@ -59,12 +66,15 @@ class CausalConvolutions(JointContext):
 
     .. math::
         a + g \, W_3 * \operatorname{relu}(t + W_2 * t), \qquad
-        t = \operatorname{relu}(W_1 * a / 2 + M * v + b),
+        t = \operatorname{relu}(W_1 * a / 2 + W_0 * m + M * v + b),
 
     where M sees the pixels of a datum before the one it is for, row by row, W_1 the activations
-    around it, and W_2 and W_3 are of one pixel. W_3 starts at 0, where the pixels are independent.
-    With `num_blocks`, as many residual blocks of masked convolutions follow M and see farther:
-    they are of the datum alone, so that its particles share what they cost.
+    around it, and W_0, W_2 and W_3 are of one pixel. W_3 starts at 0, where the pixels are
+    independent. The maps m are more numbers of each pixel from the network in front, and tell the
+    context more of the hidden units than one activation can. With `num_blocks`, as many residual
+    blocks of masked convolutions follow M and see farther; one adds nothing at first, so that it
+    leaves a trained context as it is. What is masked sees values alone, and the particles of a
+    datum share its cost.
 
     Arguments:
         num_rows: The number of rows of the image.
@@ -75,9 +85,11 @@ class CausalConvolutions(JointContext):
             start of a training leaves hidden units unused, so that a schedule lets it in later
             (see `qahm_torch.training.Scheduled`).
         num_blocks: The number of residual blocks.
+        num_maps: The number of maps m, of num_rows * num_columns numbers each, which come after
+            the activations: a `ResidualDecoder` gives them with `num_parameters` of 1 + num_maps.
 
     Raises:
-        ValueError: If a number is not a positive integer, or that of blocks negative.
+        ValueError: If a number is not a positive integer, or that of blocks or maps negative.
 
     References:
         | Pixel recurrent neural networks (van den Oord et al., 2016)
@@ -102,6 +114,7 @@ class CausalConvolutions(JointContext):
         reach: int = 3,
         gain: float = 1.0,
         num_blocks: int = 0,
+        num_maps: int = 0,
     ):
         super().__init__()
         for name, value in (
@@ -111,16 +124,19 @@ class CausalConvolutions(JointContext):
             ("reach", reach),
         ):
             check_positive(name, value)
-        if num_blocks < 0:
-            raise ValueError(f"num_blocks is {num_blocks}, but there are 0 or more")
+        for name, value in (("num_blocks", num_blocks), ("num_maps", num_maps)):
+            if value < 0:
+                raise ValueError(f"{name} is {value}, but there are 0 or more")
         self.num_rows, self.num_columns = self.shape = num_rows, num_columns
         self.num_channels = num_channels
         self.reach = reach
         self.num_blocks = num_blocks
+        self.num_maps = num_maps
         self.gain = gain
         size = 2 * reach + 1
         self.of_values = nn.Conv2d(1, num_channels, size, padding=reach)
         self.of_activations = nn.Conv2d(1, num_channels, 5, padding=2, bias=False)
+        self.of_maps = nn.Conv2d(num_maps, num_channels, 1, bias=False) if num_maps else None
         self.blocks = nn.Sequential(*(_CausalBlock(num_channels) for _ in range(num_blocks)))
         self.between = nn.Conv2d(num_channels, num_channels, 1)
         self.out = nn.Conv2d(num_channels, 1, 1)
@@ -144,7 +160,7 @@ class CausalConvolutions(JointContext):
     def forward(self, activations: Tensor, features: Tensor) -> Tensor:
         # A gain of 0 costs nothing, for the time before the context is let in.
         if self.gain == 0:
-            return activations
+            return self._own(activations)
         if torch.is_grad_enabled():
             return self._joined(activations, features)
         columns = [
@@ -192,15 +208,20 @@ class CausalConvolutions(JointContext):
 
     def _around(self, activations: Tensor) -> Tensor:
         r"""Returns what rows of activations say of the pixels around, (B, channels, H, W)."""
-        image = activations.reshape(-1, 1, *self.shape) / 2
-        around: Tensor = self.of_activations(image)
-        return around
+        images = activations.reshape(-1, 1 + self.num_maps, *self.shape)
+        around: Tensor = self.of_activations(images[:, :1] / 2)
+        return around if self.of_maps is None else around.add_(self.of_maps(images[:, 1:]))
+
+    def _own(self, activations: Tensor) -> Tensor:
+        r"""Returns activations (*, num_parameters) without the maps."""
+        return activations[..., : self.num_rows * self.num_columns]
 
     def _joined(self, activations: Tensor, features: Tensor) -> Tensor:
         around = self._around(activations).unflatten(0, (-1, len(features)))
         t = (around + features).relu_().flatten(0, 1)
         added: Tensor = self.out(self.between(t).add_(t).relu_())
-        return activations + self.gain * added.reshape(activations.shape)
+        own = self._own(activations)
+        return own + self.gain * added.reshape(own.shape)
 
     def extra_repr(self) -> str:
         return f"shape={self.shape}, gain={self.gain}"
@@ -221,13 +242,23 @@ class _CausalBlock(nn.Module):
         self.before = nn.Conv2d(num_channels, half, 1)
         self.around = nn.Conv2d(half, half, 3, padding=1)
         self.after = nn.Conv2d(half, num_channels, 1)
+        # A block adds nothing at first, so that one more leaves a trained context as it is.
+        nn.init.zeros_(self.after.weight)
+        assert self.after.bias is not None
+        nn.init.zeros_(self.after.bias)
         self.register_buffer("mask", _mask(3, 5), persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
         inner = self.before(t.relu()).relu()
-        inner = conv2d(inner, self.around.weight * self.mask, self.around.bias, padding=1)
-        out: Tensor = t + self.after(inner.relu())
+        # Of the rows one above and one below, which the padding adds, the last one is too many.
+        seen = conv2d(inner, self._masked, self.around.bias, padding=1)[:, :, :-1]
+        out: Tensor = t + self.after(seen.relu())
         return out
+
+    @property
+    def _masked(self) -> Tensor:
+        r"""The weights of the row above and of this one; none below counts."""
+        return (self.around.weight * self.mask)[:, :, :2]
 
     def stepwise(
         self, num_images: int, num_rows: int, num_columns: int
@@ -238,8 +269,8 @@ class _CausalBlock(nn.Module):
         block there, of the same shape. What the pixels before have said is kept.
         """
         before, after = self.before.weight.flatten(1), self.after.weight.flatten(1)
-        # Of the masked window, the row above and this one; a frame of zeros is around the image.
-        weight = (self.around.weight * self.mask)[:, :, :2].permute(0, 2, 3, 1).flatten(1)
+        # A frame of zeros is around the image.
+        weight = self._masked.permute(0, 2, 3, 1).flatten(1)
         kept = before.new_zeros(num_images, num_rows + 1, num_columns + 2, len(before))
 
         def of(row: int, column: int, t: Tensor) -> Tensor:

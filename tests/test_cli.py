@@ -311,8 +311,11 @@ def test_finetuning_takes_what_fits_where_that_is_wanted(fitted, tmp_path, capsy
         "machine.generator.layers.1.weight",
         "machine.generator.layers.1.bias",
     }
-    for name in before:
-        assert f"{'taken      ' if name in same else 'not taken  '}{name}" in told
+    for name in before.keys() - same:
+        assert f"not taken  {name}" in told or f"not taken  {name.rpartition('.')[0]} (" in told
+    for part in ("recognition.layers.0", "generator.layers.1"):
+        assert f"taken      machine.{part} (2 tensors)" in told
+    assert "taken      machine.generator.layers.0.bias" in told
 
 
 @pytest.mark.parametrize(

@@ -49,10 +49,15 @@ def test_what_fits_is_taken_and_the_rest_stays():
     assert changed(before, target) == set(fitting.taken) & set(before)
     for name in changed(before, target):
         assert torch.equal(tensors(target)[name], tensors(source)[name])
-    lines = str(fitting).splitlines()
-    assert "taken      recognition.layers.1.weight" in lines
-    told = "not taken  generator.layers.1.bias: of shape (6,), and there (8,)"
-    assert told in lines and len(lines) == len(source.state_dict())
+    assert str(fitting).splitlines() == [
+        "taken      recognition.layers.0.bias",
+        "taken      recognition.layers.1 (2 tensors)",
+        "taken      generator.layers.0 (2 tensors)",
+        "taken      prior (4 tensors)",
+        "not taken  recognition.layers.0.weight: of shape (4, 6), and there (4, 8)",
+        "not taken  generator.layers.1.weight: of shape (6, 4), and there (8, 4)",
+        "not taken  generator.layers.1.bias: of shape (6,), and there (8,)",
+    ]
 
 
 def test_a_prior_is_taken_as_a_whole_or_not_at_all():

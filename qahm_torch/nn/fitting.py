@@ -21,9 +21,14 @@ class Fitting(NamedTuple):
     left: dict[str, str]  # why a tensor of the module has stayed as it was
 
     def __str__(self) -> str:
-        r"""Returns a line for each tensor."""
-        lines = [f"taken      {name}" for name in self.taken]
-        return "\n".join(lines + [f"not taken  {name}: {why}" for name, why in self.left.items()])
+        r"""Returns a line for each tensor, and one for all of a part that fare the same."""
+        fates = {name: "" for name in self.taken} | self.left
+        lines = []
+        for part, names in _parts_of(fates).items():
+            why = fates[names[0]]
+            told = f"{part} ({len(names)} tensors)" if len(names) > 1 else part
+            lines.append(f"not taken  {told}: {why}" if why else f"taken      {told}")
+        return "\n".join(lines)
 
 
 def load_fitting(module: nn.Module, state: Mapping[str, Any]) -> Fitting:
@@ -84,6 +89,25 @@ def _leave_whole(
     reasons += [f"{name} is there, too" for name in more]
     for name in inside if reasons else ():
         left.setdefault(name, f"the prior is another one, {reasons[0]}")
+
+
+def _parts_of(fates: Mapping[str, str]) -> dict[str, list[str]]:
+    r"""Returns the largest parts all of whose tensors have one fate, with the tensors' names."""
+    shared: dict[str, set[str]] = {}
+    for name, fate in fates.items():
+        for part in _prefixes_of(name):
+            shared.setdefault(part, set()).add(fate)
+    parts: dict[str, list[str]] = {}
+    for name in fates:
+        largest = next(part for part in _prefixes_of(name) if len(shared[part]) == 1)
+        parts.setdefault(largest, []).append(name)
+    return {names[0] if len(names) == 1 else part: names for part, names in parts.items()}
+
+
+def _prefixes_of(name: str) -> list[str]:
+    r"""Returns the names of the parts that a tensor is in, outermost first, and its own."""
+    words = name.split(".")
+    return [".".join(words[: k + 1]) for k in range(len(words))]
 
 
 def _prior_prefixes(module: nn.Module) -> Iterator[str]:

@@ -69,20 +69,20 @@ def _hours_of(path: Path) -> list[str]:
     r"""Returns the hours of a training, behind those of the one that it goes on from."""
     training = json.loads(path.read_text())["training"]
     hours = training["updates"] * training["seconds_per_update"] / 3600
-    before = _goes_on_from(path.stem)
+    before = goes_on_from(path.stem)
     return [*(_hours_of(path.with_stem(before)) if before else []), f"{hours:.2f}"]
 
 
 def _configs_of(name: str) -> list[str]:
     r"""Returns the configuration of a run, behind those that it is added to, if it is so."""
-    before = _goes_on_from(name)
+    before = goes_on_from(name)
     if before:
         return [*_configs_of(before), name]
     known = ("mnist28_bits", "mnist28_bits_256", "mnist28_causal")
     return [*(whole for whole in known if name.startswith(f"{whole}_")), name]
 
 
-def _goes_on_from(name: str) -> str | None:
+def goes_on_from(name: str) -> str | None:
     r"""Returns the name of the run whose weights that of a configuration starts from, if any."""
     config = yaml.safe_load((_CONFIGS / f"{name}.yaml").read_text())
     start = config.get("finetune")

@@ -9,6 +9,8 @@ import itertools
 import json
 from pathlib import Path
 
+from bits_table import goes_on_from
+
 from qahm_torch.evaluation import paper_style, save_figure
 from qahm_torch.evaluation.figures import blank_figure
 
@@ -35,8 +37,19 @@ def main() -> None:
 
 
 def _curve(path: Path) -> tuple[list[float], list[float]]:
-    validation = json.loads(path.read_text())["training"].get("validation", [])
-    return [v["seconds"] / 3600 for v in validation], [-v["nats"] for v in validation]
+    training = json.loads(path.read_text())["training"]
+    validation, before = training.get("validation", []), _hours_before(path)
+    return [before + v["seconds"] / 3600 for v in validation], [-v["nats"] for v in validation]
+
+
+def _hours_before(path: Path) -> float:
+    r"""Returns the hours of training that a run goes on from."""
+    start = goes_on_from(path.stem)
+    if start is None:
+        return 0.0
+    source = path.with_stem(start)
+    seconds: float = json.loads(source.read_text())["training"]["seconds"]
+    return seconds / 3600 + _hours_before(source)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class Fitting(NamedTuple):
 
     def __str__(self) -> str:
         r"""Returns a line for each tensor, and one for all of a part that fare the same."""
-        fates = {name: "" for name in self.taken} | self.left
+        fates = dict.fromkeys(self.taken, "") | self.left
         lines = []
         for part, names in _parts_of(fates).items():
             why = fates[names[0]]

@@ -1,6 +1,7 @@
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -286,6 +287,18 @@ def test_finetuning_starts_from_the_weights_of_a_run(fitted, tmp_path):
     assert same_weights(weights_of(tuned.module), weights_of(load_run(fitted).module))
     assert tuned.module.prior.num_samples == 20
     assert repr(tuned.module.prior.sampler) == "ExactSampler()"
+
+
+def test_a_finetuned_run_goes_on_without_the_run_it_started_from(fitted, tmp_path, monkeypatch):
+    source = shutil.copytree(fitted, tmp_path / "source")
+    config = small_config()
+    config["trainer"]["max_epochs"] = 1
+    run = fit(tmp_path, config, "--finetune", str(source))
+    shutil.rmtree(source)
+    monkeypatch.chdir(tmp_path)
+    lines = ["--config", str(run / "config.yaml"), "--trainer.max_epochs", "2"]
+    assert qahm("fit", *lines, "--ckpt_path", str(find_checkpoint(run))) == 0
+    assert read_checkpoint(find_checkpoint(run))["epoch"] == 1
 
 
 def test_finetuning_takes_what_fits_where_that_is_wanted(fitted, tmp_path, capsys):

@@ -222,6 +222,14 @@ class QahmCLI(LightningCLI):
             self._leftovers.clear()
 
     def before_fit(self) -> None:
+        # A run that goes on has what it once started from in its checkpoint.
+        if self._get(self.config, "ckpt_path") is None:
+            self._take_weights()
+        freeze(self.model, self._get(self.config_init, "freeze"))
+        if self.trainer.is_global_zero:
+            print(size_of(self.model), file=sys.stderr)
+
+    def _take_weights(self) -> None:
         source = self._get(self.config_init, "finetune")
         if source is not None:
             source = find_checkpoint(source)
@@ -231,9 +239,6 @@ class QahmCLI(LightningCLI):
             self._take_what_fits(source)
         elif source is not None:
             load_weights(self.model, source)
-        freeze(self.model, self._get(self.config_init, "freeze"))
-        if self.trainer.is_global_zero:
-            print(size_of(self.model), file=sys.stderr)
 
     def _take_what_fits(self, source: Path | None) -> None:
         if source is None:

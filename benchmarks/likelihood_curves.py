@@ -21,18 +21,18 @@ STYLES = ("-", "--", "-.", ":")
 @paper_style()
 def main() -> None:
     curves = {path.stem: _curve(path) for path in sorted(FOLDER.glob("mnist28*.json"))}
-    figure = blank_figure(6.0, 3.6, "constrained")
+    figure = blank_figure(8.0, 3.6, "constrained")
     axes = figure.subplots()
     styles = itertools.cycle(STYLES)
     for (name, (hours, nats)), style in zip(curves.items(), styles, strict=False):
         axes.plot(hours, nats, style, marker="o", markersize=2.5, label=name)
     axes.set_xscale("log")
-    axes.set_xlabel("hours of training on one core")
+    axes.set_xlabel("hours of training")
     axes.set_ylabel("negative log-likelihood, nats")
     axes.set_title("1000 validation images, bound by 10 draws")
     axes.set_ylim(80, 100)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.legend()
+    figure.legend(loc="outside right upper")
     save_figure(figure, FOLDER / "curves.png")
 
 

@@ -26,6 +26,10 @@ def table_of_bits(folder: Path) -> list[str]:
         "slower processor; where a run goes on from another one, those of both. The second",
         "half of the run of `mnist28_causal_maps` was on two cores. The first 80 epochs of",
         "`mnist28_bits` had a schedule of 400, the others that of the configuration.",
+        "Residual blocks of contexts began at random in `mnist28_causal_deep` and",
+        "`mnist28_causal_residual`, and begin at nothing now. `qahm fit` with `--config` before",
+        "each file of a row trains it, after the row that it goes on from, if there is one;",
+        "`qahm evaluate runs/NAME --num_particles DRAWS` measures it.",
         *_of_networks(folder),
         "",
         "| config | pixels | training data | bits | parameters | negative log-likelihood | draws |"

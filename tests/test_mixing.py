@@ -9,7 +9,7 @@ from small_runs import digits, metrics_of, quiet_trainer, small_machine
 from qahm_torch import CouplingGraph, ExactSampler, GibbsSampler, QuantumPriorLayer, Swept
 from qahm_torch.data import BarsAndStripes
 from qahm_torch.ising import all_states
-from qahm_torch.training import MachineModule, MaximumLikelihood, MixingControl
+from qahm_torch.training import MachineModule, MaximumLikelihood, MixingControl, load_weights
 
 
 def two_wells(scale):
@@ -100,6 +100,36 @@ def test_a_run_that_is_resumed_has_its_sweeps(tmp_path):
     other = quiet_trainer(tmp_path / "b", max_epochs=4, limit_val_batches=0, callbacks=[control])
     other.fit(module, BarsAndStripes(side=2, batch_size=60), ckpt_path=path)
     assert module.prior.sampler.num_sweeps == 6
+
+
+def test_a_prior_that_comes_with_chains_has_its_sweeps_from_the_first_update(tmp_path):
+    torch.manual_seed(0)
+    unmeasured = MixingControl(every_n_epochs=10)
+    fit(two_wells(1.2), tmp_path, unmeasured).save_checkpoint(tmp_path / "run.ckpt")
+    module = two_wells(0.0)
+    load_weights(module, tmp_path / "run.ckpt")
+    assert module.prior.sampler.num_sweeps == 1
+    first = FirstSweeps()
+    trainer = quiet_trainer(
+        tmp_path / "tuned",
+        max_epochs=1,
+        limit_val_batches=0,
+        callbacks=[MixingControl(target=2.0, max_sweeps=6, every_n_epochs=10), first],
+    )
+    trainer.fit(module, BarsAndStripes(side=2, batch_size=60))
+    assert first.sweeps == 6  # 1, 4, 6
+    _, logged = metrics_of(trainer)["prior/num_sweeps"]
+    assert logged[-1] == 6
+
+
+class FirstSweeps(pl.Callback):
+    """Keeps the number of sweeps that the first update is made with."""
+
+    sweeps = None
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if self.sweeps is None:
+            self.sweeps = pl_module.prior.sampler.num_sweeps
 
 
 def test_sweeps_of_an_inner_sampler_are_found(tmp_path):

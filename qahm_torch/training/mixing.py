@@ -23,6 +23,9 @@ class MixingControl(pl.Callback):
     calls of the sampler. Beyond `target` there are more sweeps in the same ratio, up to four times
     as many at once; below a quarter of it there are half as many, but not fewer than at first.
 
+    A prior that comes with chains, as one that is fine-tuned, is measured before the first update
+    too, until there are sweeps enough: its couplings are those of a trained model by then.
+
     Logged are `prior/num_sweeps`, what it is from then on, and what `ChainDiagnostics` logs. The
     number is saved in checkpoints. A sampler without sweeps, or one that bills, is left alone.
 
@@ -89,23 +92,28 @@ class MixingControl(pl.Callback):
             return
         if self._resumed is not None:
             self._least, sampler.num_sweeps = self._resumed["least"], self._resumed["now"]
-            self._resumed = None
-        else:
-            self._least = sampler.num_sweeps
-        self._now = sampler.num_sweeps
+            self._now, self._resumed = sampler.num_sweeps, None
+            return
+        self._least = self._now = sampler.num_sweeps
+        while self._is_given_more(trainer, pl_module):
+            pass
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._is_given_more(trainer, pl_module)
+
+    def _is_given_more(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+        r"""Sets the number of sweeps by a measurement, and returns whether there are more now."""
         prior = boltzmann_of(pl_module)
-        if (trainer.current_epoch + 1) % self.every_n_epochs or prior is None:
-            return
-        sampler = _with_sweeps(prior.sampler)
+        sampler = None if prior is None else _with_sweeps(prior.sampler)
         measured = mixing_of(prior, self.num_draws)
         if sampler is None or self._least is None or not measured:
-            return
+            return False
+        former: int = sampler.num_sweeps
         time = measured["prior/autocorrelation_time"]
-        sampler.num_sweeps = self.changed(sampler.num_sweeps, time, self._least)
-        self._now = sampler.num_sweeps
-        record(trainer, {**measured, "prior/num_sweeps": sampler.num_sweeps})
+        sampler.num_sweeps = self._now = self.changed(former, time, self._least)
+        record(trainer, {**measured, "prior/num_sweeps": self._now})
+        return self._now > former
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self._least is None else {"least": self._least, "now": self._now}

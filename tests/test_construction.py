@@ -76,6 +76,16 @@ def test_a_module_is_built_again_as_it_was(name):
         assert not isinstance(a, torch.Tensor) or torch.equal(a, b)
 
 
+@pytest.mark.parametrize(
+    ("num_spins", "kind"), [(128, torch.int8), (256, torch.int16), (40_000, torch.int32)]
+)
+def test_edges_take_no_more_bytes_than_they_need(num_spins, kind):
+    graph = qt.CouplingGraph(num_spins, [(0, num_spins - 1), (1, 2)])
+    told = construction(graph)
+    assert told["init_args"]["edges"].dtype is kind
+    assert built(through_a_file(told)) == graph
+
+
 def test_values_that_changed_since_are_those_of_now():
     module = qt.CausalConvolutions(3, 4, gain=0.0)
     module.gain = 0.7

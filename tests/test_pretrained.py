@@ -10,7 +10,7 @@ import qahm_torch as qt
 from qahm_torch.pretrained import card, names, path_of, shipped
 
 # A file lies in every wheel, and in every clone forever.
-MAX_BYTES = {"mnist28_bits": 4_000_000}
+MAX_BYTES = 2 * 1024**2
 
 
 def test_there_is_one_and_unknown_names_are_told_which():
@@ -22,7 +22,7 @@ def test_there_is_one_and_unknown_names_are_told_which():
 @pytest.mark.parametrize("name", names())
 def test_a_file_is_small_and_its_card_is_complete(name):
     told, file = card(name), path_of(name)
-    assert file.stat().st_size == told["num_bytes"] <= MAX_BYTES.get(name, 2_000_000)
+    assert file.stat().st_size == told["num_bytes"] <= MAX_BYTES
     assert told["name"] == name and told["file"] == file.name
     assert told["license"] == "Apache-2.0"
     assert isinstance(told["config"]["seed_everything"], int)

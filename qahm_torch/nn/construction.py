@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from qahm_torch.ising import CouplingGraph
@@ -25,6 +26,7 @@ _PLACES = ("device", "dtype")
 # The rooms with classes that are no modules, and yet parts of them: graphs and samplers.
 _ROOMS_OF_PARTS = ("ising", "samplers")
 _PLAIN = (type(None), bool, int, float, str)
+_INTEGERS = (torch.int8, torch.int16, torch.int32)  # the narrowest first
 
 
 def construction(value: Any) -> Any:
@@ -48,7 +50,7 @@ def construction(value: Any) -> Any:
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, Tensor):
-        return value.detach().cpu()
+        return _narrowed(value.detach().cpu())
     if isinstance(value, (list, nn.ModuleList)):
         return [construction(item) for item in value]
     if isinstance(value, tuple):
@@ -83,6 +85,8 @@ def built(tree: Any) -> Any:
         return [built(item) for item in tree]
     if isinstance(tree, tuple):
         return tuple(built(item) for item in tree)
+    if isinstance(tree, Tensor) and tree.dtype in _INTEGERS:
+        return tree.long()
     if not isinstance(tree, Mapping):
         return tree
     path = tree.get("class_path")
@@ -93,6 +97,14 @@ def built(tree: Any) -> Any:
         return kind(**{name: built(item) for name, item in tree["init_args"].items()})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not built by what is told of it: {error}") from error
+
+
+def _narrowed(tensor: Tensor) -> Tensor:
+    r"""Returns 64-bit integers in as few bits as they need: edges are most of a small machine."""
+    if tensor.dtype != torch.int64 or tensor.numel() == 0:
+        return tensor
+    fitting = (kind for kind in _INTEGERS if bool((tensor == tensor.to(kind)).all()))
+    return tensor.to(next(fitting, torch.int64))
 
 
 def kind_of(module: Any) -> type:

@@ -21,7 +21,8 @@ def as_tensor(told: Any) -> Tensor:
         >>> told_by(as_tensor({"edges": torch.tensor([[0, 1]]), "labels": ("a", 7)}))
         {'edges': [[0, 1]], 'labels': ['a', 7]}
     """
-    return torch.frombuffer(bytearray(json.dumps(_plain(told)).encode()), dtype=torch.uint8)
+    text = json.dumps(_plain(told), separators=(",", ":"))
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
 
 
 def told_by(state: Any) -> Any:

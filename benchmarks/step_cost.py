@@ -8,8 +8,8 @@ r"""What an update costs: the Boltzmann prior's share of it, and an epoch of MNI
   and the ratio of the medians.
 - The step of a discrete variational autoencoder and that of dwave-pytorch-plugin, the same work
   in turns (see autoencoders.py).
-- The step of configs/mnist28_causal.yaml in bfloat16, the share of its negative phase, and what a
-  particle costs in evaluation.
+- The step of configs/mnist28_causal.yaml in the precision that the command takes here, the share
+  of its negative phase, and what a particle costs in evaluation, on one thread and on all cores.
 - Epochs of configs/mnist16.yaml by wake-sleep at batch 100, as `qahm fit` runs them, with the
   number of dreams of the config and with one per datum, and with losses compiled by torch or not.
   They need MNIST, in the folder of QAHM_DATA, and are left out where it is not.
@@ -33,6 +33,7 @@ from autoencoders import steps
 
 import qahm_torch as qt
 from qahm_torch.cli.fit import QahmCLI
+from qahm_torch.cli.precision_here import has_bfloat16
 from qahm_torch.data import one_hot_spins
 from qahm_torch.evaluation import write_json
 from qahm_torch.training import keep_memory
@@ -109,7 +110,7 @@ def convolutional(repeats: int) -> dict[str, Any]:
 
     def step() -> None:
         negative = module.prior.draw()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
             loss = module.objective(module.machine, batch, negative)["loss"]
         optimizer.zero_grad()
         loss.backward()
@@ -121,10 +122,23 @@ def convolutional(repeats: int) -> dict[str, Any]:
 
     times = medians({"step": step, "negative": lambda: module.prior.draw()}, repeats)
     module.eval()
-    particle = medians({"evaluation": evaluate}, 5)["evaluation"] / (len(batch) * NUM_PARTICLES)
+    all_cores = os.cpu_count() or 1
     return {
+        "precision": "bfloat16" if has_bfloat16() else "single",
         "milliseconds": times,
         "negative_share": times["negative"] / times["step"],
+        "evaluation": [_evaluation(evaluate, len(batch), n) for n in sorted({1, all_cores})],
+    }
+
+
+def _evaluation(evaluate: Callable[[], None], num_images: int, threads: int) -> dict[str, Any]:
+    r"""Returns what a draw of an image costs on so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    particle = medians({"evaluation": evaluate}, 5)["evaluation"] / (num_images * NUM_PARTICLES)
+    torch.set_num_threads(before)
+    return {
+        "threads": threads,
         "microseconds_per_particle": 1000 * particle,
         "minutes_of_10000_images_by_1000_draws": particle * 1e7 / 60_000,
     }

@@ -354,12 +354,16 @@ def _step_checks() -> list[str]:
             f" | {command} |"
             for name, ratio in rivals.items()
         ),
-        "| step of `configs/mnist28_causal.yaml`: time, and share of the negative phase |"
-        f" {causal['milliseconds']['step']:.0f} ms, {100 * causal['negative_share']:.1f} % |"
-        f" {command} |",
-        "| evaluation of its machine: a draw of an image, and 10 000 images by 1000 draws |"
-        f" {causal['microseconds_per_particle']:.0f} microseconds,"
-        f" {causal['minutes_of_10000_images_by_1000_draws']:.0f} minutes | {command} |",
+        f"| step of `configs/mnist28_causal.yaml` in {causal['precision']} precision: time, and"
+        f" share of the negative phase | {causal['milliseconds']['step']:.0f} ms,"
+        f" {100 * causal['negative_share']:.1f} % | {command} |",
+        *(
+            f"| evaluation of its machine, {e['threads']} thread{'s' * (e['threads'] > 1)}: a draw"
+            " of an image, and 10 000 images by 1000 draws |"
+            f" {e['microseconds_per_particle']:.0f} microseconds,"
+            f" {e['minutes_of_10000_images_by_1000_draws']:.1f} minutes | {command} |"
+            for e in causal["evaluation"]
+        ),
     ]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 __all__ = ["steps"]
 
-import contextlib
-import importlib.util
 from collections.abc import Callable, Iterable
 
 import torch
+from installed import is_installed
 from torch import nn
 
 import qahm_torch as qt
@@ -27,16 +26,9 @@ def steps() -> dict[str, Step]:
     """
     batch = (torch.rand(BATCH_SIZE, NUM_VISIBLE) < 0.2).float()
     found = {"ours": _ours(batch)}
-    if _has_plugin():
+    if is_installed("dwave.plugins.torch"):
         found["dwave-pytorch-plugin"] = _plugin(batch)
     return found
-
-
-def _has_plugin() -> bool:
-    # Without any plugin of D-Wave's, looking for one of them fails.
-    with contextlib.suppress(ModuleNotFoundError):
-        return importlib.util.find_spec("dwave.plugins.torch") is not None
-    return False
 
 
 def _ours(batch: torch.Tensor) -> Step:

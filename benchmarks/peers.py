@@ -4,11 +4,11 @@ from __future__ import annotations
 
 __all__ = ["PEERS", "Peer"]
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from installed import is_installed
 
 import qahm_torch as qt
 
@@ -101,16 +101,12 @@ def _ours(ising: qt.Ising, num_chains: int, num_sweeps: int, backend: str) -> Ca
 def _installed() -> Iterator[tuple[str, Peer]]:
     yield "qahm_torch", ours
     yield "qahm_torch, plain torch", two_products
-    if importlib.util.find_spec("dwave.samplers"):
+    if is_installed("dwave.samplers"):
         yield "SimulatedAnnealingSampler", simulated_annealing
-    try:
-        found = importlib.util.find_spec("dwave.plugins.torch") is not None
-    except ModuleNotFoundError:
-        found = False
-    if found:
+    if is_installed("dwave.plugins.torch"):
         yield "BlockSampler", block_sampler
         yield "BipartiteGibbsSampler", bipartite_sampler
-    if importlib.util.find_spec("thrml"):
+    if is_installed("thrml"):
         yield "thrml", thrml
 
 

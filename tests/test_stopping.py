@@ -9,10 +9,11 @@ import time
 
 import pytest
 import pytorch_lightning as pl
-from small_runs import ENVIRONMENT, qahm, small_config, write_config
+import torch
+from small_runs import ENVIRONMENT, fit, qahm, small_config, write_config
 
 from qahm_torch.nn.newest import STATUS_FILE, step_of
-from qahm_torch.training import find_checkpoint
+from qahm_torch.training import find_checkpoint, read_checkpoint
 
 
 class Say(pl.Callback):
@@ -104,6 +105,25 @@ def test_an_interrupt_before_the_first_update_leaves_nothing(tmp_path):
     returned, told = stopped(tmp_path, config, signal.SIGINT)
     assert returned == 130, told
     assert "saved" not in told and not (tmp_path / "runs").exists()
+
+
+def test_epochs_after_the_last_regular_checkpoint_are_saved_in_the_end(tmp_path):
+    average = {"class_path": "qahm_torch.training.AveragedWeights", "init_args": {"decay": 0.5}}
+    config = config_with(average)
+    config["trainer"].update(max_epochs=3, check_val_every_n_epoch=2)
+    run = fit(tmp_path, config)
+    path = run / "checkpoints" / "last.ckpt"
+    saved = read_checkpoint(path)
+    assert saved["global_step"] == 12
+    # What goes on from there goes on with the weights themselves, and not with their average.
+    weight = "machine.recognition.layers.0.weight"
+    assert not torch.equal(saved["state_dict"][weight], saved["current_model_state"][weight])
+    fit(tmp_path, config, "--ckpt_path", str(path), "--trainer.max_epochs", "5")
+    assert read_checkpoint(path)["global_step"] == 20
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "epoch=3-step=16.ckpt",
+        path.name,
+    ]
 
 
 class FailAtOnce(pl.Callback):

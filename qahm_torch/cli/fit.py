@@ -29,6 +29,7 @@ from qahm_torch.cli.precision_here import precision_here
 from qahm_torch.cli.processes_asked import check_processes
 from qahm_torch.cli.run_folders import RUNS
 from qahm_torch.training import (
+    CheckpointAtEnd,
     CheckpointOnException,
     HyperParameters,
     RunConfig,
@@ -188,6 +189,7 @@ class QahmCLI(LightningCLI):
         secure(trainer)
         going_on = [GoOn()] if run is not None else []
         told = [HyperParameters(), self._summary.status, self._summary]
+        trainer.callbacks.insert(0, CheckpointAtEnd())  # type: ignore[attr-defined]
         trainer.callbacks.extend([*going_on, *told, self._on_exception])  # type: ignore[attr-defined]
         folder = run_folder(trainer)
         if trainer.is_global_zero and folder is not None:

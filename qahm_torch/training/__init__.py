@@ -38,4 +38,7 @@ from qahm_torch.training.runs import (
 from qahm_torch.training.sample_grid import SampleGrid as SampleGrid
 from qahm_torch.training.schedules import Scheduled as Scheduled
 from qahm_torch.training.status import RunStatus as RunStatus
-from qahm_torch.training.stopping import CheckpointOnException as CheckpointOnException
+from qahm_torch.training.stopping import (
+    CheckpointAtEnd as CheckpointAtEnd,
+    CheckpointOnException as CheckpointOnException,
+)

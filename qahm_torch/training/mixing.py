@@ -9,7 +9,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from qahm_torch.samplers import Sampler, Wrapper
+from qahm_torch.priors import BoltzmannPrior
+from qahm_torch.samplers import Wrapper
 from qahm_torch.training.callbacks import mixing_of, record
 from qahm_torch.training.prior_module import boltzmann_of
 
@@ -86,8 +87,7 @@ class MixingControl(pl.Callback):
         return max(least, num_sweeps // 2) if ratio < 0.25 else num_sweeps
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        prior = boltzmann_of(pl_module)
-        sampler = None if prior is None else _with_sweeps(prior.sampler)
+        sampler = _with_sweeps(boltzmann_of(pl_module))
         if sampler is None:
             return
         if self._resumed is not None:
@@ -105,9 +105,9 @@ class MixingControl(pl.Callback):
     def _is_given_more(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
         r"""Sets the number of sweeps by a measurement, and returns whether there are more now."""
         prior = boltzmann_of(pl_module)
-        sampler = None if prior is None else _with_sweeps(prior.sampler)
-        measured = mixing_of(prior, self.num_draws)
-        if sampler is None or self._least is None or not measured:
+        sampler = _with_sweeps(prior)
+        measured = {} if sampler is None else mixing_of(prior, self.num_draws)
+        if self._least is None or not measured:
             return False
         former: int = sampler.num_sweeps
         time = measured["prior/autocorrelation_time"]
@@ -122,8 +122,9 @@ class MixingControl(pl.Callback):
         self._resumed = dict(state_dict) or None
 
 
-def _with_sweeps(sampler: Sampler) -> Any:
-    r"""Returns the sampler of a number of sweeps: this one, or the one that it is around."""
+def _with_sweeps(prior: BoltzmannPrior | None) -> Any:
+    r"""Returns the sampler of a number of sweeps: the prior's, or the one that it is around."""
+    sampler = None if prior is None else prior.sampler
     while not isinstance(getattr(sampler, "num_sweeps", None), int):
         if not isinstance(sampler, Wrapper):
             return None

@@ -1,15 +1,46 @@
-r"""What a training that is stopped leaves behind."""
+r"""What a training that ends or is stopped leaves behind."""
 
 from __future__ import annotations
 
-__all__ = ["CheckpointOnException"]
+__all__ = ["CheckpointAtEnd", "CheckpointOnException"]
 
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_info
 
 from qahm_torch.training.processes import leave, run_folder, save_alone
+
+
+class CheckpointAtEnd(pl.Callback):
+    r"""Writes the last checkpoint once more at the end of a training, if there were updates since.
+
+    A `ModelCheckpoint` writes at validations, or each so many epochs, so that the epochs after the
+    last of them would be in no file. Those with `save_last` are meant: of others one file would be
+    more than was asked for. It stands ahead of callbacks that change weights in the end, as
+    `AveragedWeights` does.
+    """
+
+    def __init__(self) -> None:
+        self._saved = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved = trainer.global_step
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._saved = trainer.global_step
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._saved == trainer.global_step:
+            return
+        for callback in trainer.checkpoint_callbacks:
+            # Where nothing was written before, Lightning writes it.
+            if isinstance(callback, ModelCheckpoint) and callback.last_model_path:
+                trainer.save_checkpoint(callback.last_model_path)
 
 
 class CheckpointOnException(pl.Callback):

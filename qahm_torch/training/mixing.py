@@ -106,8 +106,10 @@ class MixingControl(pl.Callback):
         r"""Sets the number of sweeps by a measurement, and returns whether there are more now."""
         prior = boltzmann_of(pl_module)
         sampler = _with_sweeps(prior)
-        measured = {} if sampler is None else mixing_of(prior, self.num_draws)
-        if self._least is None or not measured:
+        if sampler is None or self._least is None:
+            return False
+        measured = mixing_of(prior, self.num_draws)
+        if not measured:
             return False
         former: int = sampler.num_sweeps
         time = measured["prior/autocorrelation_time"]

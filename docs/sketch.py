@@ -26,7 +26,7 @@ SHOWN = 10  # spins drawn on the ring
 
 def main() -> None:
     r"""Draws the picture."""
-    torch.manual_seed(3)
+    torch.manual_seed(0)
     machine = qt.HelmholtzMachine.load("mnist28_bits").eval()
     with torch.no_grad():
         dreams = machine.generate(ROWS * COLUMNS + 1).view(-1, SIZE, SIZE)

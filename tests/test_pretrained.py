@@ -10,7 +10,7 @@ import qahm_torch as qt
 from qahm_torch.pretrained import card, names, path_of, shipped
 
 # A file lies in every wheel, and in every clone forever.
-MAX_BYTES = 2 * 1024**2
+MAX_BYTES = 2_000_000
 
 
 def test_there_is_one_and_unknown_names_are_told_which():

@@ -147,10 +147,19 @@ def _on_mnist() -> list[str]:
         "",
         *_choice_of_rates(report["rates"]),
         f"Seeds of one cell differ by up to {max(_spread(runs, bits) for bits, _ in columns):.1f}"
-        " nats. Complete less factorial, seed by seed, is",
-        "; ".join(f"{_paired(runs, bits, d)} ({d}, {bits} bits)" for bits, d in columns) + ".",
+        " nats. Seed by seed, and less factorial:",
+        "",
+        *(
+            f"- {decoder}, {bits} bits: "
+            + "; ".join(f"{p} {_paired(runs, bits, decoder, p)}" for p in _coupled(runs))
+            for bits, decoder in columns
+        ),
         "",
     ]
+
+
+def _coupled(runs: list[dict[str, Any]]) -> list[str]:
+    return [prior for prior in dict.fromkeys(run["prior"] for run in runs) if prior != "factorial"]
 
 
 def _choice_of_rates(trials: list[dict[str, Any]]) -> list[str]:
@@ -165,6 +174,7 @@ def _choice_of_rates(trials: list[dict[str, Any]]) -> list[str]:
         f"The learning rate of the prior, {prior_lr:g} beside {lr:g} of the networks, was chosen",
         f"of {len(reached)} by the mean validation likelihood of factorial and complete priors",
         f"with both decoders, on a seed of its own: {others}.",
+        *(["Lower ones were not tried."] if prior_lr == min(reached)[1] else []),
         "Not every cell is best there: each by its best rate, complete less factorial is, on the",
         f"validation images of that seed, {_best_gains(trials)}.",
     ]
@@ -179,8 +189,8 @@ def _best_gains(trials: list[dict[str, Any]]) -> str:
     return ", ".join(f"{gain:+.1f} ({decoder})" for decoder, gain in gains.items())
 
 
-def _paired(runs: list[dict[str, Any]], bits: int, decoder: str) -> str:
-    one, other = (_nats_of(runs, bits, decoder, prior) for prior in ("complete", "factorial"))
+def _paired(runs: list[dict[str, Any]], bits: int, decoder: str, prior: str) -> str:
+    one, other = (_nats_of(runs, bits, decoder, name) for name in (prior, "factorial"))
     return ", ".join(f"{one[seed] - other[seed]:+.2f}" for seed in sorted(one) if seed in other)
 
 

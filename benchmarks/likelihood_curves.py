@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 from bits_table import goes_on_from
 
@@ -15,7 +16,8 @@ from qahm_torch.evaluation import paper_style, save_figure
 from qahm_torch.evaluation.figures import blank_figure
 
 FOLDER = Path(__file__).parent / "likelihood"
-STYLES = ("-", "--", "-.", ":")
+# Five, and six colors: thirty curves that differ.
+STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 
 @paper_style()
@@ -25,7 +27,7 @@ def main() -> None:
     axes = figure.subplots()
     styles = itertools.cycle(STYLES)
     for (name, (hours, nats)), style in zip(curves.items(), styles, strict=False):
-        axes.plot(hours, nats, style, marker="o", markersize=2.5, label=name)
+        axes.plot(hours, nats, linestyle=style, marker="o", markersize=2.5, label=name)
     axes.set_xscale("log")
     axes.set_xlabel("hours of training")
     axes.set_ylabel("negative log-likelihood, nats")

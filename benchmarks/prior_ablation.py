@@ -11,8 +11,9 @@ each one bit), embedded (all bits coupled, on strands of qubits of a simulated a
 faults, every qubit and coupler of which learns), or quantum (complete, with a transverse field
 that learns, by the density matrix). Recognition, decoder, objective, data, updates, learning rates
 and seeds are the same. The learning rate of the 8x8 digits was chosen by hand, on validation data.
-On MNIST, those of the networks and of the prior are chosen first, by the validation likelihood
-that factorial and complete priors reach on a seed of its own; what each reached is in the report.
+On MNIST, that of the prior is chosen first, by the validation likelihood that factorial and
+complete priors reach on a seed of its own; what each reached is in the report. That of the
+networks there was not chosen.
 Each case writes its test log-likelihood with its bracket as soon as it is known, and cases that
 are in the file are not run again, unless their bracket is too wide; log Z is annealed more and
 more slowly until it is known well. With several numbers of bits, a figure goes beside the report.
@@ -54,8 +55,8 @@ STYLES = {
 }
 # Larger ones take too long: a simulated chip for its many qubits, a density matrix for its size.
 LARGEST = {"embedded": 32, "quantum": 8}
-# Networks that fit the data, the priors that are not too slow for it, and learning rates to choose
-# from: of the networks, and of the prior.
+# Networks that fit the data, the priors that are not too slow for it, and pairs of learning rates,
+# of the networks and of the prior, to choose from.
 DATA: dict[str, dict[str, Any]] = {
     "digits": {"rates": [(6e-3, 6e-3)], "width": 128, "priors": PRIORS},
     "mnist28": {
@@ -151,13 +152,14 @@ def chosen_rates(
     for trial in trials if len(candidates) > 1 else []:
         if trial not in known:
             machine, _ = trained(trial, data, settings, (trial["lr"], trial["prior_lr"]))
-            run = {**trial, "val": validation(machine, data, annealed_log_z(machine.prior))}
+            run = {**trial, "val": validation(machine, data, exact_or_bracketed(machine.prior))}
             report["rates"].append(run)
             write_json(path, report)
             print(json.dumps(run), flush=True)
     total = dict.fromkeys(candidates, 0.0)
-    for run in report["rates"]:
-        total[run["lr"], run["prior_lr"]] += run["val"]
+    for run in report["rates"]:  # which may have candidates of before
+        if {name: value for name, value in run.items() if name != "val"} in trials:
+            total[run["lr"], run["prior_lr"]] += run["val"]
     return max(candidates, key=total.__getitem__)
 
 
@@ -188,7 +190,7 @@ def train_and_measure(
     r"""Returns the likelihoods and the cost of one run."""
     machine, seconds = trained(case, data, settings, rates)
     prior = machine.prior
-    log_z = annealed_log_z(prior)
+    log_z = exact_or_bracketed(prior)
     prior.log_z.fill_(log_z.value)
     value, lower, upper, stderr, _ = log_likelihood(
         machine, data["test"], log_z=log_z, num_particles=settings.num_particles
@@ -298,7 +300,7 @@ class RelaxedQuantumPrior(qt.QuantumGibbsPrior):
 
 
 @torch.no_grad()
-def annealed_log_z(prior: Any) -> LogZ:
+def exact_or_bracketed(prior: Any) -> LogZ:
     r"""Returns log Z, with its bracket where it is not exact, by as much annealing as it takes."""
     if isinstance(prior, RelaxedQuantumPrior):  # which has its log-probability as it is
         return LogZ(*(float(prior.log_z),) * 3, 0.0)

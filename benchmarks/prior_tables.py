@@ -171,9 +171,9 @@ def _choice_of_rates(trials: list[dict[str, Any]]) -> list[str]:
     lr, prior_lr = max(means, key=means.__getitem__)
     others = ", ".join(f"{nats:.1f} at {rates[1]:g}" for rates, nats in means.items())
     return [
-        f"The learning rate of the prior, {prior_lr:g} beside {lr:g} of the networks, was chosen",
-        f"of {len(reached)} by the mean validation likelihood of factorial and complete priors",
-        f"with both decoders, on a seed of its own: {others}.",
+        f"The learning rate of the networks, {lr:g}, was not chosen. That of the prior,",
+        f"{prior_lr:g}, was, of {len(reached)} by the mean validation likelihood of factorial and",
+        f"complete priors with both decoders, on a seed of its own: {others}.",
         *(["Lower ones were not tried."] if prior_lr == min(reached)[1] else []),
         "Not every cell is best there: each by its best rate, complete less factorial is, on the",
         f"validation images of that seed, {_best_gains(trials)}.",

@@ -47,7 +47,7 @@ def measured() -> str:
 
 
 def _headlines() -> list[str]:
-    bits = _read("likelihood/mnist28_bits_256_residual_more")
+    bits = _read("likelihood/mnist28_bits_256_residual_draws")
     speed, faults = _read("speed"), _read("faults")
     nats, totals = bits["likelihood"]["nats"], faults["totals"]
     case = speed["cases"]["K60, 1000 chains"]["times_faster_than"]

@@ -64,7 +64,8 @@ DATA: dict[str, dict[str, Any]] = {
         **{"width": 300, "priors": PRIORS[:4]},
     },
 }
-CHOOSERS, SEED_OF_CHOICE = ("factorial", "complete"), 100
+# The rates are chosen by some priors; those of the others are tried to know what they would take.
+CHOOSERS, OTHERS, SEED_OF_CHOICE = ("factorial", "complete"), ("bipartite", "native"), 100
 CLIP, WARM_UP = 50.0, 0.5
 # The bracket of log Z is wide with few temperatures; more are taken until it is this narrow.
 NARROW, TEMPERATURES = 0.1, (400, 1600, 6400)
@@ -143,14 +144,14 @@ def chosen_rates(
 ) -> tuple[float, float]:
     r"""Returns the learning rates of most validation likelihood, on average over the choosers."""
     candidates = DATA[settings.data]["rates"]
-    grid = itertools.product([SEED_OF_CHOICE], [max(settings.bits)], DECODERS, CHOOSERS)
+    grid = itertools.product([SEED_OF_CHOICE], [max(settings.bits)], DECODERS, CHOOSERS + OTHERS)
     trials = [
         {**dict(zip(CASE, case, strict=True)), "lr": rates[0], "prior_lr": rates[1]}
         for case, rates in itertools.product(grid, candidates)
     ]
-    known = [{k: v for k, v in run.items() if k != "val"} for run in report["rates"]]
+    done = [{k: v for k, v in run.items() if k != "val"} for run in report["rates"]]
     for trial in trials if len(candidates) > 1 else []:
-        if trial not in known:
+        if trial not in done:
             machine, _ = trained(trial, data, settings, (trial["lr"], trial["prior_lr"]))
             run = {**trial, "val": validation(machine, data, exact_or_bracketed(machine.prior))}
             report["rates"].append(run)
@@ -158,7 +159,8 @@ def chosen_rates(
             print(json.dumps(run), flush=True)
     total = dict.fromkeys(candidates, 0.0)
     for run in report["rates"]:  # which may have candidates of before
-        if {name: value for name, value in run.items() if name != "val"} in trials:
+        known = {name: value for name, value in run.items() if name != "val"}
+        if known in trials and run["prior"] in CHOOSERS:
             total[run["lr"], run["prior_lr"]] += run["val"]
     return max(candidates, key=total.__getitem__)
 

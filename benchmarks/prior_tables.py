@@ -3,7 +3,7 @@ r"""The tables of what the prior is worth, and of mixing, from their reports."""
 from __future__ import annotations
 
 import json
-import math
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,8 @@ def _choice_of_rates(trials: list[dict[str, Any]]) -> list[str]:
     r"""Returns how the learning rates were chosen, and what each reached on validation images."""
     reached: dict[tuple[float, float], list[float]] = {}
     for trial in trials:
-        reached.setdefault((trial["lr"], trial["prior_lr"]), []).append(trial["val"])
+        if trial["prior"] in ("factorial", "complete"):
+            reached.setdefault((trial["lr"], trial["prior_lr"]), []).append(trial["val"])
     means = {rates: sum(values) / len(values) for rates, values in reached.items()}
     lr, prior_lr = max(means, key=means.__getitem__)
     others = ", ".join(f"{nats:.1f} at {rates[1]:g}" for rates, nats in means.items())
@@ -175,18 +176,30 @@ def _choice_of_rates(trials: list[dict[str, Any]]) -> list[str]:
         f"{prior_lr:g}, was, of {len(reached)} by the mean validation likelihood of factorial and",
         f"complete priors with both decoders, on a seed of its own: {others}.",
         *(["Lower ones were not tried."] if prior_lr == min(reached)[1] else []),
-        "Not every cell is best there: each by its best rate, complete less factorial is, on the",
-        f"validation images of that seed, {_best_gains(trials)}.",
+        "Not every cell is best there, so that what a prior loses in the table may be its rate.",
+        "By the best rate of each cell, likelihoods of the validation images and that seed,",
+        "less factorial:",
+        "",
+        *_best_gains(trials),
+        "",
     ]
 
 
-def _best_gains(trials: list[dict[str, Any]]) -> str:
-    best: dict[str, dict[str, float]] = {}
-    for trial in trials:
-        cell = best.setdefault(trial["decoder"], {})
-        cell[trial["prior"]] = max(trial["val"], cell.get(trial["prior"], -math.inf))
-    gains = {decoder: cell["complete"] - cell["factorial"] for decoder, cell in best.items()}
-    return ", ".join(f"{gain:+.1f} ({decoder})" for decoder, gain in gains.items())
+def _best_gains(trials: list[dict[str, Any]]) -> list[str]:
+    r"""Returns what couplings gain where every cell has the rate of the prior that suits it."""
+    best: dict[str, dict[str, dict[str, Any]]] = {}
+    for trial in sorted(trials, key=operator.itemgetter("val")):
+        best.setdefault(trial["decoder"], {})[trial["prior"]] = trial
+    lines = []
+    for decoder, cells in best.items():
+        without = cells["factorial"]
+        gains = [
+            f"{name} {cells[name]['val'] - without['val']:+.1f} (at {cells[name]['prior_lr']:g})"
+            for name in ("bipartite", "complete", "native")
+            if name in cells
+        ]
+        lines.append(f"- {decoder}, factorial at {without['prior_lr']:g}: " + ", ".join(gains))
+    return lines
 
 
 def _paired(runs: list[dict[str, Any]], bits: int, decoder: str, prior: str) -> str:

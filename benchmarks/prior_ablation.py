@@ -12,8 +12,8 @@ faults, every qubit and coupler of which learns), or quantum (complete, with a t
 that learns, by the density matrix). Recognition, decoder, objective, data, updates, learning rates
 and seeds are the same. The learning rate of the 8x8 digits was chosen by hand, on validation data.
 On MNIST, that of the prior is chosen first, by the validation likelihood that factorial and
-complete priors reach on a seed of its own; what each reached is in the report. That of the
-networks there was not chosen.
+complete priors reach on a seed of its own; what each reached is in the report, and what the other
+priors do by the same rates. That of the networks there was not chosen.
 Each case writes its test log-likelihood with its bracket as soon as it is known, and cases that
 are in the file are not run again, unless their bracket is too wide; log Z is annealed more and
 more slowly until it is known well. With several numbers of bits, a figure goes beside the report.
@@ -149,7 +149,7 @@ def chosen_rates(
         {**dict(zip(CASE, case, strict=True)), "lr": rates[0], "prior_lr": rates[1]}
         for case, rates in itertools.product(grid, candidates)
     ]
-    done = [{k: v for k, v in run.items() if k != "val"} for run in report["rates"]]
+    done = [trial_of(run) for run in report["rates"]]
     for trial in trials if len(candidates) > 1 else []:
         if trial not in done:
             machine, _ = trained(trial, data, settings, (trial["lr"], trial["prior_lr"]))
@@ -159,10 +159,14 @@ def chosen_rates(
             print(json.dumps(run), flush=True)
     total = dict.fromkeys(candidates, 0.0)
     for run in report["rates"]:  # which may have candidates of before
-        known = {name: value for name, value in run.items() if name != "val"}
-        if known in trials and run["prior"] in CHOOSERS:
+        if trial_of(run) in trials and run["prior"] in CHOOSERS:
             total[run["lr"], run["prior_lr"]] += run["val"]
     return max(candidates, key=total.__getitem__)
+
+
+def trial_of(run: dict[str, Any]) -> dict[str, Any]:
+    r"""Returns what was tried, without what it reached."""
+    return {name: value for name, value in run.items() if name != "val"}
 
 
 def trained(
